@@ -1,0 +1,111 @@
+"""The one container on a grafted model, ``model.inarch``: every trained tensor once, under a readable name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from inarch.adapter import Adapter, Built, Method, defines
+from inarch.errors import CannotGraft
+from inarch.joint import Joint
+from inarch.ports import Stack
+
+
+class Bag(nn.Module):
+    """Tensors kept aside, by parameter name: they move and cast with the model, but are no part of its state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.names
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._buffers[f"kept{self.names.index(name)}"]  # type: ignore[return-value]
+
+    def put(self, name: str, value: Tensor) -> None:
+        if name not in self.names:
+            self.names.append(name)
+            self.register_buffer(f"kept{len(self.names) - 1}", value.detach().clone(), persistent=False)
+        else:
+            self[name].copy_(value.detach())
+
+
+class Scion(nn.Module):
+    """One named graft: its adapters by stack name, the module they share, and its own values of thawed base parameters.
+
+    While active, thawed values live in the base; while not, in ``kept`` (or ``head``, when the graft brought its own).
+    """
+
+    def __init__(self, method: Method, stacks: list[Stack], built: Built, thawed: list[str]) -> None:
+        super().__init__()
+        self.method, self.stacks, self.thawed, self.keys = method, stacks, thawed, list(built.adapters)
+        for key, adapter in built.adapters.items():
+            self.add_module(key, adapter)
+        if built.shared is not None:
+            self.add_module("shared", built.shared)
+        self.kept = Bag()
+        self.active = False
+        self.prepared: dict[str, Any] = {}
+        self.wish: tuple[str, ...] = ()  # the roles or patterns the user asked to thaw
+        self.head: nn.Module | None = None  # the graft's own head while it is not in the model
+        self.brought_head = False
+        self.prepares = any(defines(adapter, "prepare") for adapter in built.adapters.values())
+
+    def adapters(self) -> dict[str, Adapter]:
+        return {key: self._modules[key] for key in self.keys}  # type: ignore[misc]
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """Adapter parameters by name, the thawed base parameters not among them."""
+        return {n: p for n, p in self.named_parameters() if not n.startswith(("head.", "kept."))}
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next((p.dtype for key in self.keys for p in self._modules[key].parameters()), torch.float32)  # type: ignore[union-attr]
+
+    def given(self, key: str) -> Any:
+        """What ``prepare`` returned for this forward; computed on the spot where a block is called outside its tower."""
+        if key in self.prepared:
+            return self.prepared[key]
+        return self.adapters()[key].prepare(self._modules.get("shared"))
+
+    def prepare(self) -> None:
+        shared = self._modules.get("shared")
+        self.prepared = {key: adapter.prepare(shared) for key, adapter in self.adapters().items() if defines(adapter, "prepare")}
+
+
+class Container(nn.Module):
+    """Scions by name, the joints their links hang on, and the base as it was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.joints: dict[tuple[str, str], Joint] = {}  # (block path, span) -> joint
+        self.handles: dict[tuple[str, str], list[Any]] = {}
+        self.guards: list[Any] = []
+        self.pristine = Bag()
+        self.flags: dict[str, bool] = {}  # requires_grad of the base before the first graft
+        self.base_head: nn.Module | None = None  # the model's own head while a graft's head stands in its place
+        self.head_path = ""
+
+    def scions(self) -> dict[str, Scion]:
+        return {name: m for name, m in self._modules.items() if isinstance(m, Scion)}
+
+    def scion(self, name: str) -> Scion:
+        try:
+            return self.scions()[name]
+        except KeyError:
+            raise CannotGraft(f"no adapter named {name!r} on this model; known: {', '.join(self.scions()) or 'none'}") from None
+
+    def active(self) -> dict[str, Scion]:
+        return {name: scion for name, scion in self.scions().items() if scion.active}
+
+
+def container_of(model: nn.Module) -> Container:
+    """The model's container; raises ``CannotGraft`` when nothing is grafted."""
+    found = model._modules.get("inarch")
+    if not isinstance(found, Container):
+        raise CannotGraft(f"nothing is grafted on this {type(model).__name__}; call inarch.graft(model, method) first")
+    return found

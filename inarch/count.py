@@ -1,0 +1,109 @@
+"""count and sites: how many numbers train, and every place that can be adapted."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from torch import nn
+
+from inarch import anatomy, roles
+from inarch.container import container_of
+
+
+@dataclass(frozen=True)
+class Count:
+    """Integers. ``adapter``: the container's; ``thawed``: base parameters that train (``head`` of them in task heads).
+
+    The literature prints both ``trainable`` (with the head) and ``without_head``; ``percent`` = 100 trainable / total. Ties count once.
+    """
+
+    adapter: int
+    thawed: int
+    head: int
+    total: int
+
+    @property
+    def trainable(self) -> int:
+        return self.adapter + self.thawed
+
+    @property
+    def without_head(self) -> int:
+        return self.trainable - self.head
+
+    @property
+    def percent(self) -> float:
+        return 100 * self.trainable / self.total
+
+    def to_json(self) -> dict[str, float]:
+        return {**asdict(self), "trainable": self.trainable, "without_head": self.without_head, "percent": self.percent}
+
+
+def count(model: nn.Module) -> Count:
+    """What the active adapters train on this model; ``total`` is the base and the active adapters."""
+    adapters = [p for scion in container_of(model).active().values() for p in scion.trained().values()]
+    base = roles.base_parameters(model)
+    heads = tuple(path + "." for path in roles.head_paths(model))
+    thawed = {name: p for name, p in base.items() if p.requires_grad}
+    in_head = [p for name, p in thawed.items() if heads and name.startswith(heads)]
+    adapter = _numbers(adapters)
+    return Count(adapter, _numbers(thawed.values()), _numbers(in_head), _numbers(base.values()) + adapter)
+
+
+def _numbers(parameters) -> int:
+    return sum(p.numel() for p in {id(p): p for p in parameters}.values())
+
+
+@dataclass(frozen=True)
+class SiteRow:
+    """One line of the table of sites."""
+
+    tower: str
+    layer: int
+    span: str
+    width: str
+    enter: str
+    leave: str
+    readers: str
+    folds: bool
+    adapters: str
+
+
+class SiteTable(list[SiteRow]):
+    """Rows that print as a table."""
+
+    def __str__(self) -> str:
+        lines = [tuple(SiteRow.__dataclass_fields__)] + [tuple(str(v) for v in asdict(row).values()) for row in self]
+        widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
+        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def sites(model: nn.Module) -> SiteTable:
+    """Every span and matrix of every block: where it begins and ends, who reads it, and which active adapters sit there."""
+    container = model._modules.get("inarch")
+    joints = container.joints if container is not None else {}
+    table = SiteTable()
+    for block in anatomy.blocks(model):
+        for name in [s.name for s in block.row.spans] + list(block.row.matrices):
+            site = next((s for s in _one(block, name)), None)
+            if site is not None:
+                joint = joints.get((block.path, name))
+                here = ", ".join(link.scion.method.__class__.__name__ for link in joint.active()) if joint else ""
+                table.append(_row(site, block.path, here))
+    return table
+
+
+def _one(block: anatomy.Block, name: str):
+    """The span, or nothing where this family offers no port for it."""
+    try:
+        yield block, anatomy.span(block, name)
+    except anatomy.CannotGraft:
+        return
+
+
+def _row(found: tuple[anatomy.Block, anatomy.Span], path: str, adapters: str) -> SiteRow:
+    block, span = found
+    w_in, w_out = anatomy.widths(block, span)
+    width = str(w_in) if w_in == w_out else f"{w_in}->{w_out}"
+    readers = " ".join(weight.path.removesuffix(".weight") for weight in span.readers)
+    return SiteRow(block.tower, block.layer, span.name, width, f"{path}.{span.enter}", f"{path}.{span.leave}", readers,
+                   not span.carries, adapters)

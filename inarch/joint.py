@@ -1,0 +1,147 @@
+"""Where scion meets stock: hook objects at the ports of one site, and what the grafted adapters do there.
+
+Hooks are objects of module-level classes, so a deep copy or a pickle of the model owns its own adapters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from inarch.adapter import Adapter, defines
+from inarch.ports import Port, Site
+
+if TYPE_CHECKING:
+    from inarch.container import Scion
+
+
+@dataclass(eq=False)
+class Link:
+    """Adapter ``scion.key`` at its i-th site. Casts to the adapter's dtype and back here, once, never in a method."""
+
+    scion: Scion
+    key: str
+    index: int
+
+    def __post_init__(self) -> None:
+        adapter = self.adapter
+        self.edits_enter, self.edits_leave = defines(adapter, "before"), defines(adapter, "after")
+        self.reads_residual = adapter.reads == "residual"
+
+    @property
+    def adapter(self) -> Adapter:
+        return self.scion._modules[self.key]  # type: ignore[return-value]
+
+    def before(self, x: Tensor) -> Tensor:
+        return self.adapter.before(x.to(self.scion.dtype), self.index, self.scion.given(self.key)).to(x.dtype)
+
+    def after(self, x: Tensor, y: Tensor) -> Tensor:
+        dtype = self.scion.dtype
+        return self.adapter.after(x.to(dtype), y.to(dtype), self.index, self.scion.given(self.key)).to(y.dtype)
+
+
+def compose(x: Tensor, edited: list[Tensor]) -> Tensor:
+    """Several adapters on one span add up, ``x + sum_a (a(x) - x)``, so that graft and merge agree; one stands for itself."""
+    if len(edited) == 1:
+        return edited[0]
+    return x + sum(e - x for e in edited) if edited else x
+
+
+class Joint:
+    """All adapters at one site. ``entered``, ``carried`` and ``residual`` live from the enter port to the leave port of one forward."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.links: list[Link] = []
+        self.entered: Tensor | None = None
+        self.carried: Tensor | None = None
+        self.residual: Tensor | None = None
+        self.seen: set[str] = set()  # gestures that a forward has reached
+
+    def active(self) -> list[Link]:
+        return [link for link in self.links if link.scion.active]
+
+    def start(self, x: Tensor) -> None:
+        self.residual = x
+
+    def enter(self, x: Tensor) -> Tensor:
+        links = self.active()
+        if any(link.edits_leave for link in links):
+            self.entered = x
+        edited = compose(x, [link.before(x) for link in links if link.edits_enter])
+        if self.site.span.carries and edited is not x:
+            self.carried = edited - x
+        return edited
+
+    def leave(self, y: Tensor) -> Tensor:
+        links = [link for link in self.active() if link.edits_leave]
+        out = self._rows(y, links) if links else y
+        if self.carried is not None:
+            out = out + self.carried.reshape(out.shape)  # Swin folds its tokens back into a grid
+        self.entered = self.carried = self.residual = None
+        return out
+
+    def _rows(self, y: Tensor, links: list[Link]) -> Tensor:
+        part = self.site.span.linear.part if self.site.span.linear else None
+        if part is None:
+            return self._after(y, links)
+        k, width = part[0], self.site.width_out
+        mine = self._after(y[..., k * width : (k + 1) * width], links)
+        return torch.cat([y[..., : k * width], mine, y[..., (k + 1) * width :]], dim=-1)
+
+    def _after(self, y: Tensor, links: list[Link]) -> Tensor:
+        sources = [self.residual if link.reads_residual else self.entered for link in links]
+        return compose(y, [link.after(x, y) for link, x in zip(links, sources, strict=True)])  # type: ignore[arg-type]
+
+
+class Hook:
+    """A joint's gesture at one port, as a forward (pre-)hook; the tensor is the first argument or the first of a tuple."""
+
+    def __init__(self, joint: Joint, gesture: str, port: Port) -> None:
+        self.joint, self.gesture, self.port = joint, gesture, port
+
+    def attach(self, block: nn.Module) -> Any:
+        module = block.get_submodule(self.port.path)
+        if self.port.side == "in":
+            return module.register_forward_pre_hook(EnterHook(self), with_kwargs=True)
+        return module.register_forward_hook(LeaveHook(self))
+
+    def __call__(self, x: Tensor) -> Tensor | None:
+        joint = self.joint
+        if not torch.compiler.is_compiling():
+            joint.seen.add(self.gesture)
+        if self.gesture == "enter":
+            return joint.enter(x)
+        return joint.leave(x) if self.gesture == "leave" else joint.start(x)
+
+
+@dataclass(eq=False)
+class EnterHook:
+    """Pre-hook with keywords: some blocks pass ``hidden_states=`` by name."""
+
+    hook: Hook
+
+    def __call__(self, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        if args:
+            new = self.hook(args[0])
+            return None if new is None or new is args[0] else ((new, *args[1:]), kwargs)
+        name = next(key for key, value in kwargs.items() if isinstance(value, Tensor))
+        new = self.hook(kwargs[name])
+        return None if new is None or new is kwargs[name] else (args, {**kwargs, name: new})
+
+
+@dataclass(eq=False)
+class LeaveHook:
+    """Forward hook on the output, or on the first of a tuple of outputs."""
+
+    hook: Hook
+
+    def __call__(self, module: nn.Module, args: tuple, output: Any) -> Any:
+        if isinstance(output, tuple):
+            new = self.hook(output[0])
+            return None if new is None or new is output[0] else (new, *output[1:])
+        new = self.hook(output)
+        return None if new is None or new is output else new

@@ -1,0 +1,195 @@
+"""merge and unmerge: fold every active adapter into the frozen weights, and put the kept originals back bit for bit.
+
+Row convention, ``y = h M^T + m`` with M ``[out, in]``; all arithmetic in fp32 (fp64 for fp64), cast once:
+    Pre      h = u A + b,  A = I + down up      readers   M' = M A^T = M + (M up^T) down^T       m' = m + M b
+    Post     y' = y A + b                       writers   M' = A^T M = M + up^T (down^T M)       m' = A^T m + b
+    Parallel y' = y + x down up + b             itself    M' = M + (down up)^T                   m' = m + b
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from inarch.adapter import Fold, Parallel, Post, Pre
+from inarch.anatomy import tensor_at
+from inarch.container import Container, Scion, container_of
+from inarch.errors import CannotFold
+from inarch.graft import MERGED, detach, join_again
+from inarch.joint import Joint
+from inarch.ports import Site, Weight
+
+
+@dataclass
+class Merged:
+    """What unmerge needs: the container that was taken off, the original tensors, the biases that merging created."""
+
+    container: Container
+    originals: dict[str, Tensor] = field(default_factory=dict)
+    created: list[str] = field(default_factory=list)
+    folded: dict[str, Tensor] = field(default_factory=dict)
+
+
+def merge(model: nn.Module) -> nn.Module:
+    """Fold all active adapters into the weights; afterwards ``model`` is a plain model of its own class, no hook, no extra op.
+
+    Thawed parameters and heads keep their trained values. All folds are collected first: ``CannotFold`` (a non-linear adapter,
+    an adapted skip connection, training mode with dropout) leaves the model untouched. Inactive adapters wait for ``unmerge``.
+    """
+    if MERGED in model.__dict__:
+        raise CannotFold(f"this {type(model).__name__} is already merged; call inarch.unmerge(model) to take it back")
+    container = container_of(model)
+    state = Merged(container)
+    plan = Plan(model)
+    with torch.no_grad():
+        for joint in container.joints.values():
+            for fold in _folds(joint):
+                plan.add(joint.site, fold)
+    for path, value in plan.values.items():
+        _write(model, state, path, value)
+    detach(container)
+    del model._modules["inarch"]
+    object.__setattr__(model, MERGED, state)  # outside the module tree: the state dict is the base's own
+    return model
+
+
+def unmerge(model: nn.Module) -> nn.Module:
+    """Undo ``merge`` bit for bit: put the kept originals back, remove created biases, graft the adapters on again.
+
+    Raises ``CannotFold`` when a folded weight has been changed or cast since: nothing is overwritten then.
+    """
+    state = model.__dict__.get(MERGED)
+    if state is None:
+        raise CannotFold(f"this {type(model).__name__} is not merged")
+    for path, value in state.folded.items():
+        now = _tensor(model, path)
+        if now is None or now.dtype != value.dtype or not torch.equal(now.to(value.device), value):
+            raise CannotFold(f"{path} is not what merge wrote (trained, cast or loaded since); the original is kept, nothing was changed")
+    for path, original in state.originals.items():
+        _tensor(model, path).data.copy_(original)  # type: ignore[union-attr]
+    for path in state.created:
+        owner, leaf = _owner(model, path)
+        owner._parameters[leaf] = None
+    del model.__dict__[MERGED]
+    model.add_module("inarch", state.container)
+    join_again(model, state.container)
+    return model
+
+
+def _folds(joint: Joint) -> list[Fold]:
+    links = joint.active()
+    where = f"{joint.site.block} ({joint.site.span.name})"
+    if links and joint.site.span.carries:
+        raise CannotFold(f"{where}: the adapted residual stream is also the block's skip connection, which no weight can absorb; "
+                         "use placement='normed'")
+    for link in links:
+        if link.adapter.stochastic and link.adapter.training:
+            raise CannotFold(f"{where}: {type(link.adapter).__name__} draws dropout in training mode; call model.eval() first")
+    folds = [link.adapter.affine(link.index, _given(link.scion, link.key)) for link in links]
+    if any(isinstance(f, Post) for f in folds) and len(folds) > 1:
+        raise CannotFold(f"{where}: {len(folds)} active adapters, one of which edits the output of the others; merge one at a time")
+    return folds
+
+
+def _given(scion: Scion, key: str) -> object:
+    return scion.adapters()[key].prepare(scion._modules.get("shared"))
+
+
+class Plan:
+    """New values of tensors by path, in the wide dtype; nothing is written before all folds are in."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.values: dict[str, Tensor] = {}
+        self.kinds: dict[str, str] = {}
+
+    def add(self, site: Site, fold: Fold) -> None:
+        weights = site.span.writers if isinstance(fold, Post) else site.span.readers
+        if isinstance(fold, Parallel) and site.span.linear is None:
+            raise CannotFold(f"{site.block} ({site.span.name}): a parallel update folds only onto a single projection")
+        if not weights:
+            raise CannotFold(f"{site.block} ({site.span.name}): no weight reads or writes this span, so nothing can absorb the adapter")
+        for weight in weights:
+            self._refuse_mixed(f"{site.block}.{weight.path}", site, fold)
+            self._weight(site.block, weight, fold)
+
+    def _refuse_mixed(self, path: str, site: Site, fold: Fold) -> None:
+        """Updates that read one another's result (an edited input, then a parallel update of it) have a cross term: no sum."""
+        kind = "parallel" if isinstance(fold, Parallel) else f"{type(fold).__name__} on {site.span.name}"
+        if self.kinds.setdefault(path, kind) != kind:
+            raise CannotFold(f"{path}: active adapters meet here in different ways ({self.kinds[path]}; {kind}); merge one at a time")
+
+    def _weight(self, block: str, weight: Weight, fold: Fold) -> None:
+        path = f"{block}.{weight.path}"
+        original: Tensor = _tensor(self.model, path)  # type: ignore[assignment]
+        wide = torch.float64 if original.dtype == torch.float64 else torch.float32
+        before = original.to(wide)
+        rows = _rows(before, weight)
+        delta, shift = _delta(before[rows], self._old_bias(block, weight, rows, wide), fold, fold.down.to(wide), fold.up.to(wide))
+        self.values.setdefault(path, before.clone())[rows] += delta
+        if shift is not None:
+            self._bias(block, weight, rows, shift, before.shape[0])
+
+    def _old_bias(self, block: str, weight: Weight, rows: slice, wide: torch.dtype) -> Tensor | None:
+        tensors = [_tensor(self.model, f"{block}.{path}") for path in weight.biases]
+        return None if None in tensors else torch.cat([t.to(wide) for t in tensors])[rows]  # type: ignore[union-attr]
+
+    def _bias(self, block: str, weight: Weight, rows: slice, shift: Tensor, size: int) -> None:
+        """Add the shift to the bias, however many tensors it is kept in; create one where the weight has none and needs one."""
+        paths = [f"{block}.{path}" for path in weight.biases]
+        present = [_tensor(self.model, path) for path in paths]
+        if present[0] is None and weight.cancels:
+            return
+        if present[0] is None and len(paths) > 1:
+            raise CannotFold(f"{paths[0]} is absent and cannot be created, so the adapter's bias has no place; use bias=False")
+        whole = shift.new_zeros(size)
+        whole[rows] = shift
+        pieces = whole.split([size if t is None else t.shape[0] for t in present])
+        for path, tensor, piece in zip(paths, present, pieces, strict=True):
+            old = torch.zeros_like(piece) if tensor is None else tensor.to(piece.dtype)
+            self.values[path] = self.values.get(path, old) + piece
+
+
+def _rows(matrix: Tensor, weight: Weight) -> slice:
+    if weight.part is None:
+        return slice(None)
+    k, n = weight.part
+    size = matrix.shape[0] // n
+    return slice(k * size, (k + 1) * size)
+
+
+def _delta(matrix: Tensor, bias: Tensor | None, fold: Fold, down: Tensor, up: Tensor) -> tuple[Tensor, Tensor | None]:
+    """What is added to the matrix, and to the bias (None: nothing)."""
+    shift = None if fold.shift is None else fold.shift.to(matrix.dtype)
+    if isinstance(fold, Pre):
+        return (matrix @ up.mT) @ down.mT, None if shift is None else matrix @ shift
+    if isinstance(fold, Parallel):
+        return (down @ up).mT, shift
+    through = None if bias is None else up.mT @ (down.mT @ bias)
+    both = shift if through is None else through if shift is None else through + shift
+    return up.mT @ (down.mT @ matrix), both
+
+
+def _write(model: nn.Module, state: Merged, path: str, value: Tensor) -> None:
+    owner, leaf = _owner(model, path)
+    tensor = _tensor(model, path)
+    if tensor is None:
+        like = owner._parameters["weight"]
+        owner._parameters[leaf] = nn.Parameter(value.to(like.dtype), requires_grad=False)  # type: ignore[union-attr]
+        state.created.append(path)
+    else:
+        state.originals[path] = tensor.detach().clone()
+        tensor.data.copy_(value)
+    state.folded[path] = _tensor(model, path).detach().clone()  # type: ignore[union-attr]
+
+
+def _tensor(model: nn.Module, path: str) -> Tensor | None:
+    return tensor_at(model, path)  # type: ignore[return-value]
+
+
+def _owner(model: nn.Module, path: str) -> tuple[nn.Module, str]:
+    parent, _, leaf = path.rpartition(".")
+    return model.get_submodule(parent), leaf
+

@@ -1,0 +1,23 @@
+"""Adaptation methods: maths only, one file each. They see widths and depths, never a backbone."""
+
+from inarch.adapter import Method
+from inarch.errors import ConfigError, nearest
+from inarch.methods.arc import ARC
+from inarch.methods.fullrank import FullRank
+from inarch.methods.lora import LoRA
+from inarch.methods.thawed import BitFit, Full, Linear
+
+METHODS: dict[str, type[Method]] = {
+    "arc": ARC, "lora": LoRA, "fullrank": FullRank, "linear": Linear, "bitfit": BitFit, "full": Full,
+}
+
+
+def method_named(name: str) -> type[Method]:
+    """The method class of a recipe's or file's name, ``arc``; raises ``ConfigError`` with the nearest known one."""
+    try:
+        return METHODS[name.lower()]
+    except KeyError:
+        raise ConfigError(f"no method {name!r}; {nearest(name.lower(), METHODS)}") from None
+
+
+__all__ = ["ARC", "METHODS", "BitFit", "Full", "FullRank", "Linear", "LoRA", "method_named"]

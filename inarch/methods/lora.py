@@ -1,0 +1,75 @@
+"""LoRA (Hu et al., ICLR 2022, arXiv 2106.09685).
+
+    y = x M^T + m + (alpha / r) (dropout(x) A_l^T) B_l^T      A_l [r, in] Kaiming-uniform, B_l [out, r] zero, per target and layer
+Linear in x, so it folds onto the target: M' = M + (alpha / r) B_l A_l. Trained per target of L layers: L r (in + out).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from inarch.adapter import Adapter, Built, Method, Parallel, within
+from inarch.errors import ConfigError
+from inarch.ports import Stack
+
+
+@dataclass(frozen=True)
+class LoRA(Method):
+    """LoRA of rank ``rank`` on the matrices ``targets`` (``q k v qkv o fc1 fc2``); the default is the paper's q and v.
+
+    ``alpha`` None means ``rank`` (a scale of one).
+    """
+
+    rank: int = 8
+    targets: tuple[str, ...] = ("q", "v")
+    alpha: float | None = None
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        within("LoRA", "rank", self.rank, 1, math.inf)
+        within("LoRA", "dropout", self.dropout, 0, 1, open_above=True)
+        if not self.targets or len(set(self.targets)) != len(self.targets):
+            raise ConfigError(f"LoRA: targets={self.targets!r}; expected matrix names such as 'q', 'v', 'fc1', each once")
+
+    def wanted(self) -> tuple[str, ...]:
+        return self.targets
+
+    @property
+    def identity_at_start(self) -> bool:
+        return True
+
+    def build(self, stacks: list[Stack]) -> Built:
+        for stack in stacks:
+            within("LoRA", f"rank (on {stack.name})", self.rank, 1, min(stack.width_in, stack.width_out))
+        return Built({stack.name: LoraAdapter(self, stack) for stack in stacks})
+
+
+class LoraAdapter(Adapter):
+    """``down`` A ``[L, r, in]`` and ``up`` B ``[L, out, r]``."""
+
+    def __init__(self, config: LoRA, stack: Stack) -> None:
+        super().__init__()
+        self.dropout = config.dropout
+        self.gain = (config.rank if config.alpha is None else config.alpha) / config.rank
+        self.down = nn.Parameter(torch.empty(stack.depth, config.rank, stack.width_in))
+        self.up = nn.Parameter(torch.zeros(stack.depth, stack.width_out, config.rank))
+        for matrix in self.down.data:
+            nn.init.kaiming_uniform_(matrix, a=math.sqrt(5))
+
+    @property
+    def stochastic(self) -> bool:
+        return self.dropout > 0
+
+    def after(self, x: Tensor, y: Tensor, i: int, given: Any) -> Tensor:
+        z = F.linear(F.dropout(x, self.dropout, self.training), self.down[i])
+        return y + F.linear(z, self.up[i]) * self.gain
+
+    def affine(self, i: int, given: Any) -> Parallel:
+        return Parallel(self.down[i].mT, self.up[i].mT * self.gain)

@@ -1,0 +1,51 @@
+"""Baselines that add nothing and train parameters of the base itself: linear probe, BitFit (Zaken et al., 2022), full fine-tuning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from inarch.adapter import Built, Method
+from inarch.errors import ConfigError
+from inarch.ports import Stack
+
+
+@dataclass(frozen=True)
+class Thawed(Method):
+    """Trains the base parameters of the roles in ``thaws`` and adds no numbers of its own."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.layers is not None or self.towers is not None:
+            raise ConfigError(f"{type(self).__name__} trains whole roles; it takes neither layers nor towers")
+
+    def wanted(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def identity_at_start(self) -> bool:
+        return True
+
+    def build(self, stacks: list[Stack]) -> Built:
+        return Built({})
+
+
+@dataclass(frozen=True)
+class Linear(Thawed):
+    """Linear probe: the head alone."""
+
+    thaws: ClassVar[tuple[str, ...]] = ("head",)
+
+
+@dataclass(frozen=True)
+class BitFit(Thawed):
+    """Every bias of the base (linears, norms, convolutions); thaw the head beside it for a new task."""
+
+    thaws: ClassVar[tuple[str, ...]] = ("biases",)
+
+
+@dataclass(frozen=True)
+class Full(Thawed):
+    """Full fine-tuning: every parameter of the base."""
+
+    thaws: ClassVar[tuple[str, ...]] = ("all",)
