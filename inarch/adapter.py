@@ -150,10 +150,9 @@ def _options(hint: Any) -> tuple[Any, ...]:
 
 def check_types(config: Any) -> None:
     """Every field of a frozen dataclass holds a value of its annotated type; numbers are finite; nothing is coerced."""
-    for name, hint in get_type_hints(type(config)).items():
-        if get_origin(hint) is ClassVar:
-            continue
-        value = getattr(config, name)
+    hints = get_type_hints(type(config))
+    for name in (f.name for f in dataclasses.fields(config)):
+        hint, value = hints[name], getattr(config, name)
         if not any(_fits(value, option) for option in _options(hint)):
             expected = " or ".join(_describe(option) for option in _options(hint))
             near = f"; {nearest(value, _choices(hint))}" if isinstance(value, str) and _choices(hint) else ""

@@ -21,7 +21,7 @@ class Row:
     family: str
     block: str
     spans: tuple[Span, ...]
-    matrices: dict[str, Weight]
+    matrices: dict[str, tuple[Weight, ...]]  # by role; where variants differ, the first that the block has
     towers: dict[str, str] = field(default_factory=dict)  # component of the block's path -> tower
     heads: tuple[str, ...] = ()
     tower: str = "vision"
@@ -32,35 +32,44 @@ def _weight(path: str, **more: object) -> Weight:
     return Weight(path if path.endswith("weight") else path + ".weight", **more)  # type: ignore[arg-type]
 
 
-def _pre_norm(attn: tuple[str, str], mlp: str, norms: tuple[str, str], reads: dict[str, Weight], names: dict[str, str]) -> tuple:
-    """Spans of a pre-norm block: attention, MLP, and the trunk between its halves; ``names`` are attention output, fc1s, fc2."""
-    inner = tuple(_weight(path) for path in names["fc1"].split())
-    output = (_weight(names["o"]),)
+def _weights(paths: str, **more: object) -> tuple[Weight, ...]:
+    return tuple(_weight(path, **more) for path in paths.split())
+
+
+def _pre_norm(attn: tuple[str, str], norms: tuple[str, str], reads: tuple[Weight, ...], m: dict[str, tuple[Weight, ...]],
+              windows: bool = False) -> tuple[Span, ...]:
+    """Spans of a pre-norm block: attention, MLP, and the trunk between its halves.
+
+    ``windows``: attention sees partitioned tokens, so that the residual stream is not in its order.
+    """
+    skip = Port(norms[1], "in")
+    start = None if windows else Port("", "in")
     return (
-        Span("attn", Port.parse(attn[0]), Port.parse(attn[1]), tuple(reads.values()), output, norms[0]),
-        Span("mlp", Port(mlp, "in"), Port(mlp, "out"), inner, (_weight(names["fc2"]),), norms[1], Port(norms[1], "in")),
-        Span("trunk", Port(norms[1], "in"), Port("", "out"), norm=norms[1], residual=Port(norms[1], "in"), carries=True),
+        Span("attn", Port.parse(attn[0]), Port.parse(attn[1]), reads, m["o"], norms[0], start),
+        Span("mlp", Port("mlp", "in"), Port("mlp", "out"), m["fc1"], m["fc2"], norms[1], skip),
+        Span("trunk", skip, Port("", "out"), norm=norms[1], residual=skip, carries=True),
     )
 
 
-def _separate(family: str, block: str, attn: str, norms: tuple[str, str], out: str = "o_proj", **more: object) -> Row:
+def _separate(family: str, block: str, attn: str, norms: tuple[str, str], out: str = "o_proj", windows: bool = False,
+              towers: dict[str, str] | None = None) -> Row:
     """A transformers block: q, k and v are linears of their own."""
-    reads = {role: _weight(f"{attn}.{role}_proj", cancels=role == "k") for role in "qkv"}
-    names = {"o": f"{attn}.{out}", "fc1": "mlp.fc1 mlp.weights_in", "fc2": "mlp.fc2"}
-    spans = _pre_norm((f"{attn}:in", f"{attn}:out"), "mlp", norms, reads, names)
-    matrices = {**reads, "o": _weight(names["o"]), "fc1": _weight("mlp.fc1"), "fc2": _weight("mlp.fc2")}
-    why = {"qkv": "q, k and v are separate here: name 'q', 'k', 'v'"}
-    return Row(family, block, spans, matrices, heads=("classifier", "cls_classifier", "distillation_classifier"),
-               other_names=why, **more)  # type: ignore[arg-type]
+    matrices = {role: (_weight(f"{attn}.{role}_proj", cancels=role == "k"),) for role in "qkv"}
+    reads = tuple(weight for (weight,) in matrices.values())
+    matrices |= {"o": _weights(f"{attn}.{out}"), "fc1": _weights("mlp.fc1"), "fc2": _weights("mlp.fc2 mlp.down_proj")}
+    readers = matrices | {"fc1": _weights("mlp.fc1 mlp.gate_proj mlp.up_proj")}  # a gated MLP has two, and no single fc1 to name
+    spans = _pre_norm((f"{attn}:in", f"{attn}:out"), norms, reads, readers, windows)
+    return Row(family, block, spans, matrices, towers or {}, ("classifier", "cls_classifier", "distillation_classifier"),
+               other_names={"qkv": "q, k and v are separate here: name 'q', 'k', 'v'"})
 
 
-def _fused(family: str, block: str, heads: tuple[str, ...], qkv: Weight, more_reads: tuple[str, ...] = ()) -> Row:
-    """A timm block: one matrix makes q, k and v."""
-    names = {"o": "attn.proj", "fc1": "mlp.fc1 mlp.fc1_g mlp.fc1_x", "fc2": "mlp.fc2"}
-    reads = {"qkv": qkv} | {path: _weight(path) for path in more_reads}
-    parts = {role: Weight(qkv.path, qkv.bias, (k, 3), False, qkv.called) for k, role in enumerate("qkv")}
-    matrices = {"qkv": qkv, **parts, "o": _weight("attn.proj"), "fc1": _weight("mlp.fc1"), "fc2": _weight("mlp.fc2")}
-    spans = _pre_norm(("attn:in", "attn:out"), "mlp", ("norm1", "norm2"), reads, names)
+def _fused(family: str, block: str, heads: tuple[str, ...], qkv: Weight, windows: bool = False) -> Row:
+    """A timm block: one matrix makes q, k and v; EVA's larger ones have three."""
+    split = {role: _weight(f"attn.{role}_proj") for role in "qkv"}
+    matrices = {role: (Weight(qkv.path, qkv.bias, (k, 3), False, qkv.called), split[role]) for k, role in enumerate("qkv")}
+    matrices |= {"qkv": (qkv,), "o": _weights("attn.proj"), "fc1": _weights("mlp.fc1"), "fc2": _weights("mlp.fc2")}
+    readers = matrices | {"fc1": _weights("mlp.fc1 mlp.fc1_g mlp.fc1_x")}
+    spans = _pre_norm(("attn:in", "attn:out"), ("norm1", "norm2"), (qkv, *split.values()), readers, windows)
     return Row(family, block, spans, matrices, heads=heads)
 
 
@@ -69,29 +78,29 @@ _BEFORE_AFTER = ("layernorm_before", "layernorm_after")
 _TWO_TOWERS = {"text_model": "text", "vision_model": "vision"}
 _BEIT_QKV = Weight("attn.qkv.weight", ("attn.q_bias", "attn.k_bias", "attn.v_bias"), called=False)
 _MHA_QKV = Weight("attn.in_proj_weight", ("attn.in_proj_bias",), called=False)
-_MHA_OUT = Weight("attn.out_proj.weight", called=False)
+_CLIP_MATRICES = {
+    **{role: (Weight(_MHA_QKV.path, _MHA_QKV.bias, (k, 3), called=False),) for k, role in enumerate("qkv")},
+    "qkv": (_MHA_QKV,), "o": _weights("attn.out_proj", called=False), "fc1": _weights("mlp.c_fc"), "fc2": _weights("mlp.c_proj"),
+}
 
 ROWS: tuple[Row, ...] = (
     _separate("transformers ViT", _HF + "vit.modeling_vit.ViTLayer", "attention", _BEFORE_AFTER),
     _separate("transformers DeiT", _HF + "deit.modeling_deit.DeiTLayer", "attention", _BEFORE_AFTER),
     _separate("transformers DINOv2", _HF + "dinov2.modeling_dinov2.Dinov2Layer", "attention", ("norm1", "norm2")),
     _separate("transformers BEiT", _HF + "beit.modeling_beit.BeitLayer", "attention", _BEFORE_AFTER),
-    _separate("transformers Swin", _HF + "swin.modeling_swin.SwinLayer", "attention", _BEFORE_AFTER),
+    _separate("transformers Swin", _HF + "swin.modeling_swin.SwinLayer", "attention", _BEFORE_AFTER, windows=True),
     _separate("transformers CLIP", _HF + "clip.modeling_clip.CLIPEncoderLayer", "self_attn", ("layer_norm1", "layer_norm2"),
               "out_proj", towers=_TWO_TOWERS),
     _separate("transformers SigLIP", _HF + "siglip.modeling_siglip.SiglipEncoderLayer", "self_attn",
               ("layer_norm1", "layer_norm2"), "out_proj", towers=_TWO_TOWERS),
     _fused("timm VisionTransformer", "timm.models.vision_transformer.Block", ("head", "head_dist"), _weight("attn.qkv")),
-    _fused("timm Swin", "timm.models.swin_transformer.SwinTransformerBlock", ("head.fc",), _weight("attn.qkv")),
+    _fused("timm Swin", "timm.models.swin_transformer.SwinTransformerBlock", ("head.fc",), _weight("attn.qkv"), True),
     _fused("timm BEiT", "timm.models.beit.Block", ("head",), _BEIT_QKV),
-    _fused("timm EVA", "timm.models.eva.EvaBlock", ("head",), _BEIT_QKV, ("attn.q_proj", "attn.k_proj", "attn.v_proj")),
+    _fused("timm EVA", "timm.models.eva.EvaBlock", ("head",), _BEIT_QKV),
     Row(
-        "open_clip", "open_clip.transformer.ResidualAttentionBlock",
         # nn.MultiheadAttention takes q, k, v apart and never calls its projections: the norm's output is the port
-        _pre_norm(("ln_1:out", "attn:out"), "mlp", ("ln_1", "ln_2"), {"qkv": _MHA_QKV},
-                  {"o": "attn.out_proj", "fc1": "mlp.c_fc", "fc2": "mlp.c_proj"}),
-        {"qkv": _MHA_QKV, **{r: Weight(_MHA_QKV.path, _MHA_QKV.bias, (k, 3), called=False) for k, r in enumerate("qkv")},
-         "o": _MHA_OUT, "fc1": _weight("mlp.c_fc"), "fc2": _weight("mlp.c_proj")},
+        "open_clip", "open_clip.transformer.ResidualAttentionBlock",
+        _pre_norm(("ln_1:out", "attn:out"), ("ln_1", "ln_2"), (_MHA_QKV,), _CLIP_MATRICES), _CLIP_MATRICES,
         towers={"visual": "vision", "transformer": "text"}, heads=("head",),
     ),
 )
@@ -147,18 +156,21 @@ def span(block: Block, name: str) -> Span:
         if candidate.name == name:
             return _present(block, candidate)
     if name in block.row.matrices:
-        return _linear(block, name, block.row.matrices[name])
+        return _linear(block, name)
     reason = block.row.other_names.get(name, f"known: {', '.join([s.name for s in block.row.spans] + list(block.row.matrices))}")
     raise CannotGraft(f"{block.row.family} has no span {name!r}; {reason}")
 
 
-def _linear(block: Block, name: str, weight: Weight) -> Span:
+def _linear(block: Block, name: str) -> Span:
+    options = block.row.matrices[name]
+    weight = next((w for w in options if _has(block.module, w.path)), None)
+    if weight is None:
+        tried = " or ".join(w.path for w in options)
+        raise CannotGraft(f"{block.row.family}: {block.path} has no {tried}, so {name!r} cannot be adapted on this model")
     if not weight.called:
         raise CannotGraft(f"{block.row.family}: {block.path}.{weight.module} is never called as a module, its weight is read "
                           f"directly, so {name!r} has no port; adapt the span 'attn' or the matrices 'fc1', 'fc2' instead")
-    if not _has(block.module, weight.path):
-        raise CannotGraft(f"{block.row.family}: {block.path} has no {weight.path}, so {name!r} cannot be adapted on this model")
-    return Span(name, Port(weight.module, "in"), Port(weight.module, "out"), (weight,), (weight,))
+    return Span(name, Port(weight.module, "in"), Port(weight.module, "out"), (weight,), (weight,), residual=None)
 
 
 def _present(block: Block, found: Span) -> Span:
@@ -166,6 +178,9 @@ def _present(block: Block, found: Span) -> Span:
     readers = tuple(w for w in found.readers if _has(block.module, w.path))
     readers = tuple(w if _has(block.module, *w.biases) else Weight(w.path, (), w.part, w.cancels, w.called) for w in readers)
     writers = tuple(w for w in found.writers if _has(block.module, w.path))
+    if (found.readers and not readers) or (found.writers and not writers):
+        raise CannotGraft(f"{block.row.family}: {block.path} has none of the weights known to read and write {found.name!r}; "
+                          "name them in its row in inarch/anatomy.py")
     return Span(found.name, found.enter, found.leave, readers, writers, found.norm, found.residual, found.carries)
 
 

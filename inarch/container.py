@@ -55,6 +55,9 @@ class Scion(nn.Module):
         self.brought_head = False
         self.prepares = any(defines(adapter, "prepare") for adapter in built.adapters.values())
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"prepared": {}}  # tensors of a forward belong to its graph, not to a copy
+
     def adapters(self) -> dict[str, Adapter]:
         return {key: self._modules[key] for key in self.keys}  # type: ignore[misc]
 

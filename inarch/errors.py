@@ -74,7 +74,10 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """``did you mean 'rank'?`` for the nearest of ``known``, or the list itself when nothing is near."""
     options = sorted(known)
     close = difflib.get_close_matches(word, options, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(options)}"
+    if close:
+        return f"did you mean {close[0]!r}?"
+    more = f" and {len(options) - 16} more" if len(options) > 16 else ""
+    return f"known: {', '.join(options[:16])}{more}"
 
 
 def need(module: str, extra: str) -> MissingExtra:

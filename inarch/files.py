@@ -102,7 +102,7 @@ def _no_constant(text: str) -> None:
 
 def header(data: bytes, path: Path) -> dict[str, tuple[str, list[int]]]:
     """Tensor name -> (safetensors dtype, shape), checked against the file's length before anything is allocated."""
-    if data.startswith(_PICKLES):
+    if data.startswith(_PICKLES) and data[8:9] != b"{":  # a header length may begin like a pickle
         raise Unsafe(f"{path} is a pickle or an archive, which could run code; expected safetensors. It was not opened")
     if len(data) < 8 or not 2 <= (length := struct.unpack("<Q", data[:8])[0]) <= min(HEADER_CAP, len(data) - 8):
         raise Corrupt(f"{path}: the safetensors header does not fit a file of {len(data)} bytes; the file is cut or damaged")

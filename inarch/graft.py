@@ -43,7 +43,9 @@ def graft(
         thawed = roles.resolve(model, tuple(dict.fromkeys(method.thaws + wish)))
     if head_path is not None:
         thawed = {n: p for n, p in thawed.items() if not n.startswith(head_path + ".")}
-    scion = Scion(method, stacks, _built(model, method, stacks), list(thawed))
+    built = _built(model, method, stacks)
+    _refuse_residual(stacks, built)
+    scion = Scion(method, stacks, built, list(thawed))
     scion.wish, scion.head, scion.brought_head = wish, head, head is not None
     if not scion.keys and not thawed and head is None:
         raise CannotGraft(f"{method} would train nothing on {type(model).__name__}; name what to thaw, e.g. thaw='head'")
@@ -139,7 +141,7 @@ class Watch:
 
 def _refuse_dead(container: Container, tower: str) -> None:
     joints = [j for j in container.joints.values() if j.site.tower == tower and j.active()]
-    dead = [f"{j.site.block} {h.port}" for j in joints for h in hooks(j) if h.gesture not in j.seen]
+    dead = [f"{j.site.block} {h.port}" for j in joints for h in hooks(j) if h.gesture not in j.reached]
     if dead:
         raise CannotGraft(f"{len(dead)} ports were never reached in a forward of the {tower} tower, so nothing there would be adapted: "
                           f"{', '.join(dead[:10])}; mend the row in inarch/anatomy.py")
@@ -150,7 +152,7 @@ def hooks(joint: Joint) -> list[Hook]:
     span = joint.site.span
     wanted = []
     if any(link.reads_residual for link in joint.links):
-        wanted.append(Hook(joint, "start", span.residual))
+        wanted.append(Hook(joint, "start", span.residual))  # type: ignore[arg-type]
     if any(link.edits_enter or not link.reads_residual for link in joint.links):
         wanted.append(Hook(joint, "enter", span.enter))
     if span.carries or any(link.edits_leave for link in joint.links):
@@ -238,6 +240,14 @@ def _built(model: nn.Module, method: Method, stacks: list[Stack]) -> Built:
             if module is not None:
                 module.double()
     return built
+
+
+def _refuse_residual(stacks: list[Stack], built: Built) -> None:
+    for stack in stacks:
+        site = stack.sites[0]
+        if built.adapters[stack.name].reads == "residual" and site.span.residual is None:
+            raise CannotGraft(f"{type(built.adapters[stack.name]).__name__} reads the residual stream, which {site.block} does not "
+                              f"offer at {site.span.name!r} in the same order of tokens")
 
 
 def _freeze(model: nn.Module, container: Container) -> None:

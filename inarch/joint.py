@@ -59,7 +59,7 @@ class Joint:
         self.entered: Tensor | None = None
         self.carried: Tensor | None = None
         self.residual: Tensor | None = None
-        self.seen: set[str] = set()  # gestures that a forward has reached
+        self.reached: set[str] = set()  # gestures that a forward has reached
 
     def active(self) -> list[Link]:
         return [link for link in self.links if link.scion.active]
@@ -112,7 +112,7 @@ class Hook:
     def __call__(self, x: Tensor) -> Tensor | None:
         joint = self.joint
         if not torch.compiler.is_compiling():
-            joint.seen.add(self.gesture)
+            joint.reached.add(self.gesture)
         if self.gesture == "enter":
             return joint.enter(x)
         return joint.leave(x) if self.gesture == "leave" else joint.start(x)

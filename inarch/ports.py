@@ -56,7 +56,8 @@ class Weight:
 class Span:
     """A stretch of a block: what enters at ``enter``, read by ``readers``; what leaves at ``leave``, made by ``writers``.
 
-    ``residual`` is where the block's skip connection over the span begins, ``norm`` the normalisation on the way in.
+    ``residual`` is where the block's skip connection over the span begins (None: there is none, or its tokens come in another
+    order), ``norm`` the normalisation on the way in.
     ``carries``: the tensor at ``enter`` is also the skip, so whatever is added to it is added at ``leave`` again.
     A linear span is one projection: its reader is its writer.
     """
@@ -67,7 +68,7 @@ class Span:
     readers: tuple[Weight, ...] = ()
     writers: tuple[Weight, ...] = ()
     norm: str = ""
-    residual: Port = Port("", "in")
+    residual: Port | None = Port("", "in")
     carries: bool = False
 
     @property

@@ -93,8 +93,8 @@ def canonical(model: nn.Module) -> dict[str, str]:
 
 def _block_names(block: anatomy.Block) -> dict[str, str]:
     known: dict[str, str] = {}
-    for role, weight in block.row.matrices.items():
-        if weight.part is None:
+    for role, weights in block.row.matrices.items():
+        for weight in (w for w in weights if w.part is None):
             known[weight.path] = f"{role}.weight"
             known |= {bias: f"{role}.{bias.rpartition('.')[2]}" for bias in weight.biases}
     for index, span in enumerate((s for s in block.row.spans if not s.carries), start=1):
