@@ -2,6 +2,7 @@
 
 from inarch.checkpoint import load, save
 from inarch.count import count, sites
+from inarch.errors import CannotFold, CannotGraft, InarchError
 from inarch.graft import disabled, graft, ungraft, use
 from inarch.merge import merge, unmerge
 from inarch.methods import ARC, BitFit, Full, FullRank, Linear, LoRA
@@ -9,7 +10,7 @@ from inarch.methods import ARC, BitFit, Full, FullRank, Linear, LoRA
 __version__ = "0.1.0"
 
 __all__ = [
-    "ARC", "BitFit", "Full", "FullRank", "Linear", "LoRA", "Predictor",
+    "ARC", "BitFit", "CannotFold", "CannotGraft", "Full", "FullRank", "InarchError", "Linear", "LoRA", "Predictor",
     "count", "disabled", "graft", "load", "merge", "save", "sites", "ungraft", "unmerge", "use",
 ]
 

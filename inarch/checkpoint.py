@@ -64,6 +64,8 @@ def load(model: nn.Module, folder: str | Path, *, name: str = "default", allow_b
 
     Raises ``Corrupt``, ``Mismatch``, ``Unsafe`` or ``Incomplete``, and then has not touched the model.
     """
+    if MERGED in model.__dict__:
+        raise CannotGraft(f"this {type(model).__name__} is merged; call inarch.unmerge(model) before loading an adapter")
     folder = Path(folder)
     card = read_card(folder)
     data = files.read(folder / card["weights"])

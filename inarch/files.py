@@ -46,13 +46,16 @@ def read(path: Path, *, cap: int = 1 << 34) -> bytes:
         if problem.errno == errno.ELOOP:
             raise Unsafe(f"{path} is a symbolic link; expected a regular file inside its folder") from None
         raise StorageError(f"{path}: {problem.strerror}; check the path and its permissions") from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise Corrupt(f"{path} is not a regular file; expected one written by inarch")
         if status.st_size > cap:
             raise Corrupt(f"{path} has {status.st_size} bytes; expected at most {cap}")
-        return file.read()
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
 
 
 def write(path: Path, data: bytes) -> None:
