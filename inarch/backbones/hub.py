@@ -1,0 +1,150 @@
+"""The model hub: one file at a time into the hub's own cache, safetensors only, one clear message when it cannot be had.
+
+``HF_HOME``, ``HF_ENDPOINT``, ``HF_HUB_OFFLINE`` and ``HF_TOKEN`` mean what they mean everywhere. Without a connection only the
+cache is asked: the hub client alone would retry for 20 seconds before saying so.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from inarch.backbones.weights_file import read_json
+from inarch.errors import ConfigError, StorageError, Unsafe, need
+
+HF_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+HF_BESIDE = ("preprocessor_config.json", "processor_config.json", "README.md")
+_CONNECT_SECONDS = 1.5
+
+
+@dataclass(frozen=True)
+class HubPreset:
+    """A backbone of the hub that is documented here, so that nothing about it is a surprise when it is fetched."""
+
+    address: str
+    licence: str
+    parameters: int
+    megabytes: int
+    trained_on: str
+
+    @property
+    def id(self) -> str:
+        return self.address.partition(":")[2]
+
+    def cache_path(self) -> Path:
+        """Where the hub's client keeps this model (``HF_HOME`` and ``HF_HUB_CACHE`` are honoured)."""
+        return Path(_constants().HF_HUB_CACHE) / f"models--{self.id.replace('/', '--')}"
+
+    def announce(self) -> str:
+        """What is printed before anything is fetched."""
+        return (f"backbone {self.address}: {self.trained_on}, {self.parameters / 1e6:.0f} M parameters, licence {self.licence}, "
+                f"{self.megabytes} MB, cache {self.cache_path()}")
+
+
+HUB_PRESET = HubPreset(
+    address="hf:google/vit-base-patch16-224-in21k",
+    licence="apache-2.0",
+    parameters=86_389_248,
+    megabytes=346,
+    trained_on="ViT-B/16, ImageNet-21k, 224 px",
+)
+
+
+def fetch(repo: str, config: str, weights: Iterable[str], beside: Iterable[str] = (), revision: str | None = None) -> Path:
+    """Folder in the cache with ``config``, the first of ``weights`` that the repository has (none asked for: none fetched), and
+    what it has of ``beside``."""
+    get = _getter(repo, revision)
+    folder = _required(get, repo, (config,)).parent
+    names = tuple(weights)
+    found = _required(get, repo, names) if names else folder
+    if found.name.endswith(".index.json"):
+        for shard in sorted(set(read_json(found).get("weight_map", {}).values())):
+            _required(get, repo, (shard,))
+    for name in beside:
+        get(name)
+    return folder
+
+
+def fetch_file(repo: str, names: Iterable[str], revision: str | None = None) -> Path:
+    """The first of ``names`` that the repository has, in the cache."""
+    return _required(_getter(repo, revision), repo, tuple(names))
+
+
+def commit(path: Path) -> str | None:
+    """The commit a cached file belongs to: the cache keeps ``snapshots/COMMIT/FILE``."""
+    parts = path.parts
+    return parts[parts.index("snapshots") + 1] if "snapshots" in parts[:-1] else None
+
+
+def _getter(repo: str, revision: str | None) -> Callable[[str], Path | None]:
+    """name -> its path in the cache, or None where the repository (or, offline, the cache) has no such file."""
+    offline = is_offline()
+
+    def get(name: str) -> Path | None:
+        return _download(repo, name, revision, offline)
+
+    return get
+
+
+def _download(repo: str, name: str, revision: str | None, offline: bool) -> Path | None:
+    from huggingface_hub import errors, hf_hub_download
+
+    try:
+        return Path(hf_hub_download(repo, name, revision=revision, local_files_only=offline))
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError) as error:
+        raise ConfigError(f"the hub has no model {repo!r}" + (f" at revision {revision!r}" if revision else "")
+                          + " for you; check the name, and for a private or gated model set HF_TOKEN") from error
+    except errors.EntryNotFoundError:  # also: not in the cache, while offline
+        return None
+    except (OSError, errors.HfHubHTTPError) as error:
+        raise StorageError(f"{repo}/{name}: fetching failed ({error}); check disk space and connection, run again") from error
+
+
+def _required(get: Callable[[str], Path | None], repo: str, names: tuple[str, ...]) -> Path:
+    for name in names:
+        path = get(name)
+        if path is not None:
+            return path
+    wanted = " or ".join(names)
+    if is_offline():
+        why = f"{_OFFLINE}=1 is set" if _switched_off() else f"{_constants().ENDPOINT} cannot be reached"
+        raise StorageError(f"{repo}: {wanted} is not in the cache {_constants().HF_HUB_CACHE} and {why}; fetch it once with a "
+                           "connection, point HF_HOME at a filled cache, or give a local folder as the address")
+    if any(name.endswith(".safetensors") for name in names):
+        raise Unsafe(f"{repo}: has no {wanted}; pickled weights are never read: choose a revision or a copy with safetensors")
+    raise ConfigError(f"{repo}: has no {wanted}, so it is no model of this kind; check the address")
+
+
+_OFFLINE = "HF_HUB_OFFLINE"
+
+
+def _constants():
+    try:
+        from huggingface_hub import constants
+    except ModuleNotFoundError as error:
+        raise need("huggingface_hub", "train") from error
+    return constants
+
+
+def _switched_off() -> bool:
+    return bool(_constants().HF_HUB_OFFLINE) or os.environ.get(_OFFLINE, "").upper() in ("1", "TRUE", "ON", "YES")
+
+
+def is_offline() -> bool:
+    """Offline by the switch, or because nothing answers at the endpoint; behind a proxy only the switch counts."""
+    url = urllib.parse.urlsplit(_constants().ENDPOINT)
+    if _switched_off():
+        return True
+    if url.scheme in urllib.request.getproxies():
+        return False
+    try:
+        port = url.port or (443 if url.scheme == "https" else 80)
+        with socket.create_connection((url.hostname, port), timeout=_CONNECT_SECONDS):
+            return False
+    except OSError:
+        return True

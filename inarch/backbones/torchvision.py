@@ -1,0 +1,63 @@
+"""The one cure for a torchvision that was built for another torch.
+
+Next to a torch it was not compiled for, ``import torchvision`` ends in ``operator torchvision::nms does not exist``, and
+timm, transformers and open_clip end with it although none of them needs that operator here. Only when this very error
+occurs: forget the half-imported modules, declare the missing operators (names and types, no code), import again.
+``INARCH_MEND_TORCHVISION=0`` switches the cure off.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import sys
+
+import torch
+
+from inarch.errors import ConfigError
+
+SWITCH = "INARCH_MEND_TORCHVISION"
+_SYMPTOM = "torchvision::nms does not exist"
+_SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+_declared: list[torch.library.Library] = []  # torch forgets the operators when the Library object dies
+
+
+def mend_torchvision() -> bool:
+    """Make ``import torchvision`` work where it is installed but broken; True when the cure was applied."""
+    if os.environ.get(SWITCH) == "0" or "torchvision" in sys.modules or importlib.util.find_spec("torchvision") is None:
+        return False
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError as error:
+        if _SYMPTOM not in str(error):
+            raise
+        _import_with_declared_operators()
+        return True
+    return False
+
+
+def _import_with_declared_operators() -> None:
+    _forget_half_imported()
+    library = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        library.define(name + _SCHEMA)
+    _declared.append(library)
+    try:
+        importlib.import_module("torchvision")
+    except Exception as error:
+        _forget_half_imported()
+        raise ConfigError(f"torchvision {_version()} cannot be imported next to torch {torch.__version__}: {error}; "
+                          "install the torchvision that belongs to this torch, or uninstall torchvision") from error
+    print(f"inarch: torchvision {_version()} was built for another torch than {torch.__version__}; its compiled operators "
+          f"are left out ({SWITCH}=0 switches this off)", file=sys.stderr)
+
+
+def _forget_half_imported() -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        del sys.modules[name]
+
+
+def _version() -> str:
+    return importlib.metadata.version("torchvision")
