@@ -1,0 +1,64 @@
+"""bench import: what ``import inarch`` costs over ``import torch``, and what ``inarch --help`` costs, in fresh interpreters.
+
+CPU seconds of the child process (user and system), interleaved, the first repeat dropped; wall-clock beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from inarch.bench.machine import circumstances
+from inarch.bench.results import FORMAT
+from inarch.bench.timing import race
+from inarch.errors import ConfigError
+
+COMMANDS = {
+    "import torch": ("-c", "import torch"),
+    "import torch, inarch": ("-c", "import torch, inarch"),
+    "inarch --help": ("-m", "inarch", "--help"),
+}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one fresh interpreter."""
+
+    cpu: float
+    wall: float
+
+
+def bench_import(*, repeats: int = 10, tick: Callable[[str], None] = lambda what: None) -> dict[str, Any]:
+    """Measure; returns plain JSON."""
+    if repeats < 1:
+        raise ConfigError(f"bench: repeats={repeats}; expected at least 1")
+    costs = race({name: Fresh(command) for name, command in COMMANDS.items()}, repeats, tick)
+    over = [both.cpu - bare.cpu for both, bare in zip(costs["import torch, inarch"], costs["import torch"], strict=True)]
+    rows = {name: {"cpu": _summary([c.cpu for c in of]), "wall": _summary([c.wall for c in of])} for name, of in costs.items()}
+    return {"format": FORMAT, "kind": "import", "settings": {"repeats": repeats}, **circumstances(), "commands": rows,
+            "inarch_over_torch": _summary(over)}
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """Runs the interpreter with these arguments; raises ``CalledProcessError`` when it fails."""
+
+    arguments: tuple[str, ...]
+
+    def __call__(self) -> Cost:
+        began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+        subprocess.run([sys.executable, *self.arguments], check=True, capture_output=True, env=alone)
+        ended, after = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        return Cost(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, ended - began)
+
+
+def _summary(values: list[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "low": min(values), "high": max(values)}

@@ -1,0 +1,94 @@
+"""Time on a machine that others use too: CPU seconds of this process, all rivals in one process, ratios within one repeat.
+
+    ratio_k = t_method,k / t_floor,k        k-th repeat; the order of the rivals is reversed on alternate repeats,
+                                            the first repeat is dropped; reported: median, lowest, highest of the ratios
+Differences under about 4 % are not findings.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from inarch.bench.saved import loss
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Step:
+    """CPU seconds of one training step, by part."""
+
+    forward: float
+    backward: float
+    optimiser: float
+
+    @property
+    def total(self) -> float:
+        return self.forward + self.backward + self.optimiser
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Paired ratios of the repeats: their median and range."""
+
+    median: float
+    low: float
+    high: float
+
+
+class Trainer:
+    """One model with AdamW over all that trains; a call is one step on the same batch."""
+
+    def __init__(self, model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
+        self.model, self.data = model, data
+        self.optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
+
+    def __call__(self) -> Step:
+        marks = [time.process_time()]
+        value = loss(self.model, *self.data)
+        marks.append(time.process_time())
+        value.backward()
+        marks.append(time.process_time())
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        marks.append(time.process_time())
+        return Step(*(after - before for before, after in pairwise(marks)))
+
+
+def race(rivals: Mapping[str, Callable[[], T]], repeats: int, tick: Callable[[str], None]) -> dict[str, list[T]]:
+    """``repeats`` results per rival, interleaved; one more repeat comes first and is dropped."""
+    results: dict[str, list[T]] = {name: [] for name in rivals}
+    order = list(rivals)
+    for repeat in range(repeats + 1):
+        for name in reversed(order) if repeat % 2 else order:
+            result = rivals[name]()
+            if repeat:
+                results[name].append(result)
+            tick(name)
+    return results
+
+
+def ratio(mine: list[float], reference: list[float]) -> Ratio:
+    """Both lists in the order of the repeats."""
+    paired = [a / b for a, b in zip(mine, reference, strict=True)]
+    return Ratio(statistics.median(paired), min(paired), max(paired))
+
+
+@contextmanager
+def threads(n: int) -> Iterator[None]:
+    """Compute on ``n`` threads, then on as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,96 @@
+"""What a reader of a table must know before comparing its rows: one sentence each, none if there is nothing to say."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from inarch.results import SEEN, UNKNOWN
+from inarch.rows import Row, differing, plain, siblings
+
+PROTOCOL = ("epochs", "fit", "augment", "resize", "normalise", "selection")  # no two rows of a table should differ in these
+Rows = Sequence[Row]
+
+
+def caveats(rows: Rows) -> list[str]:
+    """Every caveat of the table, gravest first."""
+    checks = (_versions, _settings, _protocols, _sizes, _selected, _missing, _uneven, _seen, _machines)
+    return [note for check in checks for note in check(rows)]
+
+
+def _versions(rows: Rows) -> Iterator[str]:
+    for what, name, sha in (("data", "data", "data_sha"), ("backbone", "backbone", "backbone_sha")):
+        kinds = defaultdict(set)
+        for row in rows:
+            kinds[getattr(row.first, name)].add(getattr(row.first, sha))
+        for label, hashes in kinds.items():
+            if len(hashes) > 1:
+                yield (f"{what} {label} is not the same in all rows ({len(hashes)} different sha256: "
+                       f"{', '.join(sorted(str(h)[:6] for h in hashes))}); they stand in separate rows and must not be compared")
+
+
+def _settings(rows: Rows) -> Iterator[str]:
+    for alike in siblings(rows).values():
+        if len(alike) > 1:
+            names = differing([row.first.settings for row in alike])
+            yield (f"{alike[0].first.method} on {alike[0].data} was run with {len(alike)} settings, which differ in "
+                   f"{', '.join(names)}; they stand in separate rows, no mean is taken over them")
+
+
+def _protocols(rows: Rows) -> Iterator[str]:
+    """Said once for the table: the settings that make numbers of different rows hard to compare."""
+    for name in PROTOCOL:
+        values = sorted({plain(row.first.settings[name]) for row in rows if name in row.first.settings})
+        if len(values) > 1:
+            yield f"rows differ in {name}: {', '.join(values)}; compare only rows of the same {name}"
+
+
+def _sizes(rows: Rows) -> Iterator[str]:
+    kinds = {"backbone": {row.backbone for row in rows}, "image size": {str(row.first.image_size) for row in rows}}
+    for what, values in kinds.items():
+        if len(values) > 1:
+            yield f"rows differ in {what}: {', '.join(sorted(values))}; compare methods within one {what} only"
+
+
+def _selected(rows: Rows) -> Iterator[str]:
+    if any("test" in row.first.selection for row in rows):
+        yield "rows with selection on test images report an optimistic number, not one to expect on new images"
+
+
+def _missing(rows: Rows) -> Iterator[str]:
+    for row in rows:
+        if row.missing:
+            seeds = ", ".join(str(result.seed) for result in row.results if result.score is None)
+            yield (f"{_called(row)}: no test {row.first.metric} for seed {seeds}; the mean over the others would be another "
+                   "number, so none is printed")
+
+
+def _uneven(rows: Rows) -> Iterator[str]:
+    """Within a data set, a method that has other seeds than the rest was tried more or less often."""
+    by_data = defaultdict(list)
+    for row in rows:
+        by_data[row.data].append(row)
+    for data, own in by_data.items():
+        every = sorted({seed for row in own for seed in row.seeds})
+        for row in own:
+            absent = [str(seed) for seed in every if seed not in row.seeds]
+            if absent:
+                yield f"{_called(row)}: no run with seed {', '.join(absent)}, which other rows on {data} have"
+
+
+def _seen(rows: Rows) -> Iterator[str]:
+    said = {SEEN: "was pre-trained on images of this set", UNKNOWN: "may have seen this set: its pre-training has no record"}
+    for mark, words in said.items():
+        names = sorted({row.first.backbone for row in rows if row.mark == mark})
+        if names:
+            yield f"{mark} {', '.join(names)} {words}"
+
+
+def _machines(rows: Rows) -> Iterator[str]:
+    machines = sorted({result.hardware for row in rows for result in row.results})
+    if len(machines) > 1:
+        yield f"seconds per epoch were taken on {len(machines)} kinds of machine, compare none across them: {'; '.join(machines)}"
+
+
+def _called(row: Row) -> str:
+    return f"{row.first.method} on {row.data}" + (f" ({row.setting})" if row.setting else "")

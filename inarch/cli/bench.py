@@ -1,0 +1,71 @@
+"""``inarch bench train|import|report``: instruments, run on purpose; no test depends on a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from inarch.errors import ConfigError
+
+
+def run(
+    what: Annotated[Literal["train", "import", "report"], typer.Argument(help="report writes bench/README.md.")],
+    models: Annotated[str | None, typer.Option(metavar="A,B", help="train: ti, s, b (default: all).")] = None,
+    methods: Annotated[str | None, typer.Option(metavar="A,B", help="train: floor, arc, lora-peft, ... (default: all).")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="train: images per step.")] = 8,
+    repeats: Annotated[int | None, typer.Option(min=1, help="Measured repeats (default: 5, import 10).")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="train: threads of torch.")] = 1,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep the measurements there.")] = None,
+) -> None:
+    """Step time and saved memory of the methods as ratios to the floor (frozen forward + input gradient), or import times.
+
+    [bold]Examples[/bold]
+
+    inarch bench train --models ti
+
+    inarch bench train --json results/bench/train.json
+
+    inarch bench import --json results/bench/import.json
+    """
+    if what == "report":
+        from inarch.bench.report import write_report
+
+        print(write_report())
+        return
+    from inarch.bench import report, results
+
+    if json is not None:
+        results.check_place(what, json)
+    found = _import(repeats or 10) if what == "import" else _train(_words(models), _words(methods), batch, repeats or 5, threads)
+    if json is not None:
+        results.store(found, json)
+    print(report.tables([found]))
+
+
+def _words(text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    words = [word for word in text.split(",") if word]
+    if not words:
+        raise ConfigError(f"--models or --methods {text!r}; expected names with commas between, such as ti,s")
+    return words
+
+
+def _train(models: list[str] | None, methods: list[str] | None, batch: int, repeats: int, threads: int) -> dict[str, Any]:
+    from inarch.backbones.torchvision import mend_torchvision
+    from inarch.bench.train import bench_train, steps
+    from inarch.cli.progress import ticking
+
+    mend_torchvision()
+    with ticking(steps(models, methods, repeats)) as tick:
+        return bench_train(models, methods, batch=batch, repeats=repeats, n_threads=threads, tick=tick)
+
+
+def _import(repeats: int) -> dict[str, Any]:
+    from inarch.bench.imports import COMMANDS, bench_import
+    from inarch.cli.progress import ticking
+
+    with ticking(len(COMMANDS) * (repeats + 1)) as tick:
+        return bench_import(repeats=repeats, tick=tick)

@@ -1,0 +1,46 @@
+"""``inarch check-data DATA``: every problem of a data set in one list; nothing is changed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from inarch.errors import DataError
+
+
+def run(
+    data: Annotated[str, typer.Argument(help="Image folder, table, .npz, VTAB-1k folder, datasets:NAME or digits.")],
+    image_column: Annotated[str | None, typer.Option(help="Column of image paths in a table.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column of labels in a table.")] = None,
+    multilabel: Annotated[bool, typer.Option("--multilabel", help="An image may have several labels.")] = False,
+    protocol: Annotated[str | None, typer.Option(help="Which lists of a VTAB-1k folder are read: clean or released.")] = None,
+) -> None:
+    """Look at every image and label of DATA and list all that is wrong: files, classes, parts that share pictures.
+
+    [bold]Examples[/bold]
+
+    inarch check-data pets/
+
+    inarch check-data scans.csv --image-column path --label-column finding --multilabel
+
+    Exit code 0 where training can start, 3 where it would refuse.
+    """
+    from inarch.cli.progress import counting
+    from inarch.data import check
+
+    with counting("images") as progress:
+        report = check(data, image_column=image_column, label_column=label_column, multilabel=multilabel, protocol=protocol,
+                       progress=progress)
+    show(data, report)
+    if report.problems:
+        raise DataError(f"{data}: {len(report.problems)} problem(s), listed above; mend them, or train with --on-bad-image skip "
+                        "where only single images are bad")
+
+
+def show(data: str, report: Any) -> None:
+    for problem in report.problems:
+        print(problem)
+    for warning in report.warnings:
+        print(f"note: {warning}")
+    print(f"{data}: " + ", ".join(f"{name} {number}" for name, number in report.counts.items()))

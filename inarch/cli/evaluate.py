@@ -1,0 +1,38 @@
+"""``inarch evaluate RUN``: the numbers of a run, computed again from its folder."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+SINGLE = ("accuracy", "top5", "mAP", "micro_f1", "macro_f1", "loss")
+
+
+def run(
+    run: Annotated[str, typer.Argument(help="A finished run folder.")],
+    split: Annotated[Literal["train", "val", "test"], typer.Option(help="Which part of the data.")] = "test",
+    data: Annotated[str | None, typer.Option(metavar="DATA", show_default=False, help="Other data, same classes.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    json: Annotated[bool, typer.Option("--json", help="Print every number, per class too, as JSON.")] = False,
+) -> None:
+    """Accuracy, macro-F1 and loss of RUN on a part of its data; refuses data that is not what the run was trained on.
+
+    [bold]Examples[/bold]
+
+    inarch evaluate runs/digits-mini-vit-arc-42
+
+    inarch evaluate runs/pets --split val --json
+    """
+    from inarch.cli.progress import counting
+    from inarch.evaluate import evaluate
+
+    with counting(f"{split} images") as progress:
+        metrics = evaluate(run, split, data=data, device=device, progress=progress)
+    if json:
+        from json import dumps
+
+        print(dumps(metrics, indent=1))
+    else:
+        numbers = [f"{name} {metrics[name]:.4f}" for name in SINGLE if isinstance(metrics.get(name), float)]
+        print(f"{run} on {data or 'its ' + split + ' part'}: {'  '.join(numbers)}")

@@ -1,0 +1,139 @@
+"""Figures of ``inarch inspect``: spectra, energies and overlaps per stack, and trained numbers against backbone scale."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from inarch import spectra
+from inarch.errors import ConfigError, StorageError, need
+from inarch.inspect import Inspection, StackView
+from inarch.scaling import Point
+
+FORMATS = ("png", "pdf", "svg")
+
+
+def plot_inspection(found: Inspection, out: str | Path) -> Path:
+    """A row per stack: sorted spectrum per layer, cumulative energy, ``|c|`` per layer (ARC), overlap of layers."""
+    out = checked(out)
+    panels = [_draw_spectrum, _draw_energy, _draw_overlap]
+    if any(stack.histogram() for stack in found.stacks):
+        panels.insert(2, _draw_scales)
+    figure, grid = _canvas(len(found.stacks), len(panels))
+    for row, stack in zip(grid, found.stacks, strict=True):
+        for axes, draw in zip(row, panels, strict=True):
+            draw(axes, stack)
+            axes.set_title(f"{stack.name}: {axes.get_title()}", fontsize=9)
+    figure.suptitle(f"{found.method}: {found.folder}", fontsize=11)
+    return _saved(figure, out)
+
+
+def plot_scaling(points: list[Point], out: str | Path) -> Path:
+    """Trained numbers (no head) against the backbone's size: a line per method through the ViTs, squares for Swin."""
+    out = checked(out)
+    figure, grid = _canvas(1, 1, width=8.0, height=5.0)
+    axes = grid[0][0]
+    for k, label in enumerate(dict.fromkeys(point.method for point in points)):
+        _draw_method(axes, [p for p in points if p.method == label], f"C{k}", label)
+    sizes = {p.backbone: p.backbone_size / 1e6 for p in points}
+    axes.set(xscale="log", yscale="log", xlabel="backbone, millions of parameters", ylabel="trained, millions of numbers")
+    axes.set_xticks(list(sizes.values()), [f"{size:.0f}\n{name}" for name, size in sizes.items()], fontsize=8)
+    for tick, name in zip(axes.get_xticklabels(), sizes, strict=True):
+        tick.set_horizontalalignment("left" if _family(name) == "swin" else "right")
+    axes.minorticks_off()
+    axes.legend(fontsize=8, frameon=False, bbox_to_anchor=(1.01, 1), loc="upper left")
+    return _saved(figure, out)
+
+
+def _draw_method(axes: Any, points: list[Point], colour: str, label: str) -> None:
+    """Solid: counted on the model; dashed: by formula."""
+    width = 2.5 if label.startswith("ARC") else 1.2
+    for family in dict.fromkeys(_family(p.backbone) for p in points):
+        line = sorted((p for p in points if _family(p.backbone) == family), key=lambda p: p.backbone_size)
+        sizes, trained = [p.backbone_size / 1e6 for p in line], [p.trained / 1e6 for p in line]
+        marker, style = "s" if family == "swin" else "o", "--" if line[0].formula else "-"
+        axes.plot(sizes, trained, color=colour, marker=marker, linestyle=style, linewidth=width,
+                  label=label if family == _family(points[0].backbone) else None)
+
+
+def _family(backbone: str) -> str:
+    return backbone.partition("-")[0]
+
+
+def checked(out: str | Path) -> Path:
+    """The path to write, refused before any work when its folder or its format is wrong."""
+    out = Path(out)
+    if out.suffix.lstrip(".").lower() not in FORMATS:
+        raise ConfigError(f"plot {out}: expected a file name ending in .{', .'.join(FORMATS)}")
+    if not out.parent.is_dir():
+        raise ConfigError(f"plot {out}: there is no folder {out.parent}; create it first")
+    return out
+
+
+def _canvas(rows: int, columns: int, width: float = 4.0, height: float = 3.0) -> Any:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise need("matplotlib", "report") from None
+    figure = Figure(figsize=(width * columns, height * rows + 0.3), layout="constrained")
+    FigureCanvasAgg(figure)  # drawn without a display and without pyplot's global state
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _saved(figure: Any, out: Path) -> Path:
+    try:
+        figure.savefig(out, dpi=150)
+    except OSError as problem:
+        raise StorageError(f"{out}: {problem.strerror}; choose a place that can be written") from None
+    return out
+
+
+def _colours(n: int) -> list[Any]:
+    import matplotlib
+
+    return [matplotlib.colormaps["viridis"](k / max(n - 1, 1) * 0.9) for k in range(n)]
+
+
+def _draw_spectrum(axes: Any, stack: StackView) -> None:
+    """Eigenvalues where dA is symmetric (their sign matters), else singular values on a log axis."""
+    signed = stack.sites[0].spectrum.eigenvalues is not None
+    if signed:
+        axes.axhline(0, color="grey", linewidth=0.6)
+    last = len(stack.sites) - 1
+    named = (0, last // 2, last)
+    for k, (site, colour) in enumerate(zip(stack.sites, _colours(last + 1), strict=True)):
+        found = site.spectrum
+        values = found.singular if found.eigenvalues is None else found.eigenvalues.sort(descending=True).values
+        shown = values if signed else values[: max(found.rank, 1)].clamp(min=1e-12)
+        axes.plot(range(1, len(shown) + 1), shown, color=colour, linewidth=1, label=f"layer {k}" if k in named else None)
+    axes.set(title="eigenvalues" if signed else "singular values", xlabel="index", yscale="linear" if signed else "log")
+    axes.legend(fontsize=7, frameon=False)
+
+
+def _draw_energy(axes: Any, stack: StackView) -> None:
+    for site, colour in zip(stack.sites, _colours(len(stack.sites)), strict=True):
+        share = spectra.energy(site.spectrum.singular)
+        axes.plot(range(1, len(share) + 1), share, color=colour, linewidth=1)
+    axes.axhline(0.9, color="grey", linewidth=0.6, linestyle=":")
+    axes.set(title="cumulative energy", xlabel="directions", ylim=(0, 1.02))
+
+
+def _draw_scales(axes: Any, stack: StackView) -> None:
+    bins = stack.histogram()
+    if bins is None:
+        axes.set_axis_off()
+        return
+    edges, counts = bins
+    image = axes.pcolormesh(edges, [k - 0.5 for k in range(len(counts) + 1)], counts, cmap="Blues")
+    axes.figure.colorbar(image, ax=axes, label="numbers")
+    axes.set(title="|c|", xlabel="|c|", ylabel="layer")
+    axes.invert_yaxis()
+
+
+def _draw_overlap(axes: Any, stack: StackView) -> None:
+    values = [[float("nan") if value is None else value for value in row] for row in stack.overlaps()]
+    image = axes.imshow(values, vmin=0, vmax=1, cmap="magma")
+    axes.figure.colorbar(image, ax=axes)
+    axes.set(title=f"overlap (chance: {stack.chance:.2f})", xlabel="layer", ylabel="layer")
+    axes.locator_params(integer=True)

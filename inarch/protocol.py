@@ -1,0 +1,96 @@
+"""What a reported number must state beside itself: protocol, data, images, weights, method, counts; and how it was made.
+
+The list is that of the paper's reproduction notes: protocol and seeds; data version; normalisation, resize rule, augmentation;
+checkpoint; rank, positions, initialisation, dropout, and both counts of trained numbers.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from inarch.page import Block, Code, Table
+from inarch.results import SEEN, UNKNOWN, embedded_record, line, mark, result_of
+
+if TYPE_CHECKING:
+    from inarch.report import Story
+
+NONE = "–"
+
+
+def stated(story: Story) -> Table:
+    """The protocol, fact by fact."""
+    recipe, data = story.result["recipe"], story.result["data"]
+    facts = {
+        "protocol": _protocol(story),
+        "seed": f"{story.result['seed']}: one run; inarch compare puts several seeds together, with their range",
+        "data": f"{data['source']}, sha256 {data['sha256']}",
+        "images per part": f"{data['train']:,} fitted on ({recipe['fit']}), {data['val']:,} val, {data['test']:,} test",
+        "images": _images(story.card.preprocess, recipe.get("augment", NONE)),
+        "backbone": _backbone(story.card.backbone, known(story)),
+        "method": line(story.result["method"], story.result["config"], whole=True),
+        "trained numbers": _counts(story.result["count"]),
+        "optimisation": _optimisation(recipe),
+    }
+    notes = {f"note {i}": note for i, note in enumerate(story.card.data.get("notes", ()), 1)}
+    return Table((), tuple((facts | notes).items()), (False, False))
+
+
+def _protocol(story: Story) -> str:
+    epochs, where = story.result["epochs"], "validation images"
+    chosen = (f"no epoch was chosen: the last of {epochs} is reported" if story.result["selection"] == "none"
+              else f"epoch {story.result.get('epoch', NONE)} of {epochs} was chosen by its score on {where}")
+    if story.part == "test":
+        return f"{chosen}; the test images were scored once, after training"
+    return f"{chosen}; there was no test part, so the numbers are on {where}, which is optimistic if settings were chosen on them"
+
+
+def _images(view: Mapping[str, Any], augment: str) -> str:
+    size = view["size"]
+    fit = (f"both sides resized to {size}" if view["fit"] == "squash"
+           else f"short side resized to {view['resize'] or size}, centre {size} x {size} cut out")
+    return f"{fit}, {view['interpolation']}; mean {_triple(view['mean'])}, std {_triple(view['std'])}; augmentation: {augment}"
+
+
+def _triple(values: Any) -> str:
+    return "/".join(f"{value:g}" for value in values)
+
+
+def _backbone(backbone: Mapping[str, Any], known: str) -> str:
+    source = backbone["source"]
+    told = {key: source.get(key) for key in ("revision", "licence", "sha256")}
+    facts = [f"{key} {value}" for key, value in told.items() if value] + ([known] if known else [])
+    return "; ".join([f"{backbone['address']} at {backbone['image_size']} pixels, from {backbone['library']}", *facts])
+
+
+def known(story: Story) -> str:
+    """Whether the backbone was pre-trained on this data; empty where it was not."""
+    result = result_of(story.result, story.run.result_file)
+    return {SEEN: "pre-trained on images of this set", UNKNOWN: "may have seen this set: its pre-training has no record"}.get(
+        mark(result, embedded_record()), "")
+
+
+def _counts(count: Mapping[str, Any]) -> str:
+    return (f"{count['without_head']:,} without the head, {count['trainable']:,} with it; {count['total']:,} in the whole model "
+            f"({count['percent']:.3f} % train)")
+
+
+def _optimisation(recipe: Mapping[str, Any]) -> str:
+    keys = ("epochs", "warmup_epochs", "batch_size", "accumulate", "lr", "weight_decay", "clip", "precision", "class_weights",
+            "sampling")
+    return "AdamW; " + ", ".join(f"{key} {recipe[key]}" for key in keys if recipe.get(key) not in (None, "none"))
+
+
+def provenance(story: Story) -> tuple[Block, ...]:
+    """Command, commit, versions, machine; the recipe folded away."""
+    result = story.result
+    facts = {
+        "command": shlex.join(result["command"]),
+        "commit": result.get("commit") or "not run from a checkout",
+        "versions": ", ".join(f"{name} {version}" for name, version in result["versions"].items()),
+        "hardware": result["hardware"],
+        "started, finished": f"{story.card.started}, {result['finished']}",
+    }
+    recipe = story.run.recipe_file.read_text(encoding="utf-8")
+    return (Table((), tuple(facts.items()), (False, False)), Code("the whole recipe", recipe))

@@ -1,0 +1,155 @@
+"""Results of the same thing under several seeds, as one row: what is averaged, and what tells two rows apart.
+
+    mean = sum_s score_s / n,  [min, max] over the n seeds          no mean if a seed has no score
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from inarch.results import SEEN, UNKNOWN, Result
+
+GONE = "–"
+
+
+@dataclass(frozen=True)
+class Row:
+    """Runs that differ in the seed alone. ``data`` and ``backbone`` are labels, unique within the table."""
+
+    results: tuple[Result, ...]
+    data: str
+    backbone: str
+    setting: str = ""  # ``lr=0.01`` where another row differs in nothing but such settings
+    mark: str = ""  # a footnote's sign, behind the score
+
+    @property
+    def first(self) -> Result:
+        """What holds for every run of the row."""
+        return self.results[0]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(result.seed for result in self.results)
+
+    @property
+    def missing(self) -> int:
+        return sum(result.score is None for result in self.results)
+
+    @property
+    def mean(self) -> float | None:
+        return mean([result.score for result in self.results])
+
+    @property
+    def span(self) -> tuple[float, float] | None:
+        """Worst and best seed."""
+        scores = [result.score for result in self.results if result.score is not None]
+        return (min(scores), max(scores)) if self.mean is not None else None
+
+    @property
+    def adapter_bytes(self) -> float | None:
+        return mean([result.adapter_bytes for result in self.results])
+
+    @property
+    def epoch_seconds(self) -> float | None:
+        return mean([result.epoch_seconds for result in self.results])
+
+    def score_text(self) -> str:
+        """``83.1 [82.7, 83.4]``; the one value of one seed; how many are missing where some are."""
+        if self.mean is None or self.span is None:
+            return f"{GONE} ({self.missing} of {len(self.results)} missing)"
+        between = f" [{percent(self.span[0])}, {percent(self.span[1])}]" if len(self.results) > 1 else ""
+        return f"{percent(self.mean)}{self.mark}{between}"
+
+    def to_json(self) -> dict[str, Any]:
+        first, span = self.first, self.span
+        return {
+            "method": first.method, "data": self.data, "data_sha256": first.data_sha, "backbone": self.backbone,
+            "backbone_sha256": first.backbone_sha, "image_size": first.image_size, "settings": dict(first.settings),
+            "setting": self.setting, "metric": first.metric, "mean": self.mean, "min": span and span[0], "max": span and span[1],
+            "seeds": [*self.seeds], "scores": [r.score for r in self.results], "val": [r.val for r in self.results],
+            "missing": self.missing, "backbone_saw_data": {SEEN: True, UNKNOWN: None}.get(self.mark, False),
+            "without_head": first.without_head, "with_head": first.with_head, "adapter_bytes": self.adapter_bytes,
+            "seconds_per_epoch": self.epoch_seconds, "commits": sorted({r.commit for r in self.results}),
+            "hardware": sorted({r.hardware for r in self.results}), "files": [r.path for r in self.results],
+        }
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """None as soon as one value is missing, or there are none."""
+    there = [value for value in values if value is not None]
+    return sum(there) / len(there) if there and len(there) == len(values) else None
+
+
+def percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f}"
+
+
+def distinct(results: Iterable[Result]) -> tuple[list[Result], list[str]]:
+    """One result per row and seed, the one finished last; a note for every other."""
+    latest: dict[tuple[str, int], Result] = {}
+    notes = []
+    for result in sorted(results, key=lambda r: (r.finished, r.path)):
+        key = (_key(result), result.seed)
+        if key in latest:
+            notes.append(f"{result.method} on {result.data}, seed {result.seed}, occurs twice: {latest[key].path} is left out "
+                         f"for the later {result.path}")
+        latest[key] = result
+    return list(latest.values()), notes
+
+
+def rows_of(results: Sequence[Result]) -> list[Row]:
+    """Rows by data, then image size, backbone, and trained numbers without the head."""
+    data = _labels((r.data, r.data_sha) for r in results)
+    backbones = _labels((r.backbone, r.backbone_sha) for r in results)
+    runs = defaultdict(list)
+    for result in sorted(results, key=lambda r: r.seed):
+        runs[_key(result)].append(result)
+    rows = [Row(tuple(same), data[same[0].data, same[0].data_sha], backbones[same[0].backbone, same[0].backbone_sha])
+            for same in runs.values()]
+    return sorted(_told_apart(rows), key=lambda row: (row.data, row.first.image_size or 0, row.backbone, row.first.without_head,
+                                                      row.first.method, row.setting))
+
+
+def siblings(rows: Iterable[Row]) -> dict[tuple[Any, ...], list[Row]]:
+    """Rows that nothing but settings tell apart."""
+    found = defaultdict(list)
+    for row in rows:
+        found[row.data, row.backbone, row.first.image_size, row.first.method, row.first.metric].append(row)
+    return found
+
+
+def differing(all_settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The settings that are not the same everywhere; one that a result does not state counts as another value."""
+    names = sorted({name for settings in all_settings for name in settings})
+    return [name for name in names if len({plain(settings.get(name, GONE)) for settings in all_settings}) > 1]
+
+
+def plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _key(result: Result) -> str:
+    data, backbone = (result.data, result.data_sha), (result.backbone, result.backbone_sha)
+    return json.dumps([data, backbone, result.image_size, result.method, result.metric, dict(result.settings)], sort_keys=True)
+
+
+def _told_apart(rows: Sequence[Row]) -> list[Row]:
+    told = []
+    for alike in siblings(rows).values():
+        names = differing([row.first.settings for row in alike])
+        for row in alike:
+            setting = ", ".join(f"{name}={plain(row.first.settings.get(name, GONE))}" for name in names)
+            told.append(Row(row.results, row.data, row.backbone, setting))
+    return told
+
+
+def _labels(pairs: Iterable[tuple[str, str | None]]) -> dict[tuple[str, str | None], str]:
+    """A name alone where it is one thing, with the start of the hash where two things bear it."""
+    versions = defaultdict(set)
+    for name, sha in (pairs := set(pairs)):
+        versions[name].add(sha)
+    return {(name, sha): name if len(versions[name]) == 1 else f"{name}@{(sha or 'unknown')[:6]}" for name, sha in pairs}

@@ -1,0 +1,1 @@
+"""Tasks: how a model, its data, a loss and a metric belong together."""

@@ -1,0 +1,173 @@
+"""``train``: a recipe in, a run folder out; one loop on accelerate, for a CPU, a GPU, or what ``accelerate launch`` started.
+
+    check the recipe -> read and check the data -> load and graft -> epochs -> save the adapter -> score the test part, once
+Everything that can be refused is refused before the run folder is made. A run is a function of its recipe: stopped at any update
+and resumed, it ends in the same bits on the same machine and number of threads.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import inarch
+from inarch import provenance
+from inarch.checkpoint import read_card
+from inarch.errors import ConfigError, InarchError, Incomplete
+from inarch.recipe import Recipe
+from inarch.run import Card, Run
+from inarch.tasks.classify import score
+from inarch.training import machine
+from inarch.training.interrupt import Interrupted, Interrupts, Stop
+from inarch.training.job import Job, prepare, refuse_changes
+from inarch.training.lock import locked
+from inarch.training.loop import Loop
+from inarch.training.progress import Progress
+
+
+def train(recipe: Recipe, *, resume: bool = False, console: Any = None) -> Path:
+    """Train, or with ``resume`` go on training, and return the run folder.
+
+    ``console``: a rich Console, None for silence. Raises an ``InarchError`` before anything is written when the recipe, data or
+    backbone is wrong; ``TrainingDiverged`` when loss or gradient is not finite; ``Interrupted`` (a ``SystemExit``, code 130 or
+    143) after Ctrl-C or SIGTERM, with everything kept that ``resume`` needs.
+    """
+    if recipe.threads:
+        torch.set_num_threads(recipe.threads)
+    engine = machine.accelerator(recipe)
+    with torch.random.fork_rng(devices=[engine.device] if engine.device.type == "cuda" else []):
+        return _train(recipe, Run(recipe.folder()), engine, resume, console)
+
+
+def stored_recipe(run: str | Path) -> Recipe:
+    """The recipe of a run folder, to resume it: ``train(stored_recipe(run), resume=True)``."""
+    return Run(run).recipe()
+
+
+def _train(recipe: Recipe, run: Run, engine: Any, resume: bool, console: Any) -> Path:
+    progress = Progress(console if engine.is_main_process else None)
+    stored = _before(run, recipe, engine, resume)
+    if resume and run.finished:
+        progress.say(f"{run} is finished; nothing to resume")
+        return run.folder
+    job = prepare(recipe, run, engine.num_processes, stored)
+    with ExitStack() as stack:
+        with machine.main_first(engine):
+            if engine.is_main_process:
+                _claim(run, job, stored, stack)
+        stack.enter_context(progress)
+        _work(engine, job, run, progress, stack.enter_context(Interrupts()), resume)
+    return run.folder
+
+
+def _before(run: Run, recipe: Recipe, engine: Any, resume: bool) -> Card | None:
+    """Refuse a folder in use, or a resume of what is not there or not the same; returns the card of the run to resume."""
+    if not resume:
+        with machine.main_first(engine):
+            if engine.is_main_process:
+                run.refuse_used()
+        return None
+    if not run.card_file.exists():
+        raise Incomplete(f"{run} is not a run that can be resumed: no run.json; start it without --resume")
+    changed = run.recipe().differences(recipe)
+    if changed:
+        raise ConfigError(f"cannot resume {run} with another recipe: {'; '.join(changed)}; leave these as they were, "
+                          "or choose another --out")
+    return run.card()
+
+
+def _claim(run: Run, job: Job, stored: Card | None, stack: ExitStack) -> None:
+    """Lock the folder and, for a new run, write what it starts from."""
+    if stored is not None:
+        refuse_changes(stored, job.card)
+    run.make()
+    stack.enter_context(locked(run.folder))
+    if stored is None:
+        run.refuse_used()  # another process may have been faster
+        run.write_recipe(job.recipe)
+        run.write_card(job.card)
+
+
+def _work(engine: Any, job: Job, run: Run, progress: Progress, interrupts: Interrupts, resume: bool) -> None:
+    _announce(job, engine, progress)
+    loop = Loop(engine, job, run, progress, interrupts)
+    try:
+        loop.prepare()
+        if resume:
+            loop.resume()
+        loop.fit()
+        loop.take_best()
+        logits = {part: (loop.final(part, table), table.labels, table.names) for part, table in loop.parts().items()}
+    except Stop:
+        loop.stop()
+    if engine.is_main_process:
+        _finish(loop, job, run, logits, progress)
+    engine.wait_for_everyone()
+
+
+def _announce(job: Job, engine: Any, progress: Progress) -> None:
+    count, data = job.card.count, job.card.data
+    for note in data["notes"]:
+        progress.say(f"note: {note}")
+    fields = job.recipe.method_config().fields().items()
+    chosen = ", ".join(f"{key}={value}" for key, value in fields if value is not None)
+    progress.say(f"{job.recipe.method}({chosen}) on {job.recipe.backbone}, {engine.device}")
+    progress.say(f"{count['trainable']:,} of {count['total']:,} numbers train ({count['percent']:.2f} %; "
+                 f"{count['without_head']:,} without the head)")
+    progress.say(f"{data['train']} train, {data['val']} val, {data['test']} test images of {len(job.splits.classes)} classes")
+
+
+def _finish(loop: Loop, job: Job, run: Run, logits: dict[str, Any], progress: Progress) -> None:
+    """Adapter, predictions, and last the result, which marks the run as finished; then the checkpoints may go."""
+    extra = {"classes": [*job.splits.classes], "preprocess": job.view.to_json(), "multilabel": job.splits.multilabel,
+             "backbone": job.card.backbone["address"]}
+    inarch.save(job.model, run.adapter, extra=extra)
+    run.write_predictions(logits)
+    kind = job.splits.classes, job.splits.multilabel
+    metrics = {part: score(found, labels, *kind) for part, (found, labels, _) in logits.items()}
+    run.write_result(_result(loop, job, run, metrics))
+    loop.generations.clear()
+    for part, numbers in metrics.items():
+        shown = [f"{key} {numbers[key]:.4f}" for key in ("accuracy", "mAP", "macro_f1", "loss") if numbers.get(key) is not None]
+        progress.say(f"{part}: {'  '.join(shown)}")
+    _report(job, run, progress)
+    progress.say(f"run folder: {run}")
+
+
+def _report(job: Job, run: Run, progress: Progress) -> None:
+    """The report is made from the finished run; what goes wrong with it does not undo the run."""
+    if not job.recipe.report or not run.result()["metrics"]:
+        return
+    try:
+        from inarch.report import write_report
+
+        write_report(run.folder, splits=job.splits)
+    except (InarchError, ModuleNotFoundError) as problem:
+        progress.say(f"no report: {problem}")
+
+
+def _result(loop: Loop, job: Job, run: Run, metrics: dict[str, Any]) -> dict[str, Any]:
+    recipe, card, engine = job.recipe, job.card, loop.engine
+    head = sum(p.numel() * p.element_size() for name, p in job.trained.items() if not name.startswith("inarch."))
+    best = loop.state.best
+    return {
+        "format": 1, "command": provenance.command(), "recipe": _plain(recipe.model_dump()), "method": recipe.method,
+        "config": recipe.method_config().fields(), "backbone": card.backbone, "count": card.count,
+        "data": {"source": card.data["source"], "sha256": card.data["sha256"], "classes": len(card.classes),
+                 "train": len(job.table), "val": card.data["val"], "test": card.data["test"]},
+        "adapter_bytes": read_card(run.adapter)["bytes"], "head_bytes": head, "metrics": metrics,
+        "epochs": recipe.epochs, "epoch": best.epoch if best else recipe.epochs, "selection": recipe.selection,
+        "seconds": round(loop.state.seconds, 3), "skipped_updates": loop.state.skipped, "seed": recipe.seed,
+        "versions": provenance.versions(), "commit": provenance.commit(), "finished": provenance.now(),
+        "hardware": provenance.hardware(str(engine.device), engine.num_processes, torch.get_num_threads()),
+    }
+
+
+def _plain(fields: dict[str, Any]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in fields.items()}
+
+
+__all__ = ["Interrupted", "stored_recipe", "train"]

@@ -1,0 +1,66 @@
+"""Where inputs come from: images read and transformed, or features computed once; both in the order that they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from inarch.data import ImageSet, Table, Transform, batches
+from inarch.training.interrupt import ignore_interrupts
+
+CACHE_CAP = 1 << 29  # bytes of transformed pixels kept in memory
+
+
+class Feed(Protocol):
+    """Inputs and labels of rows of one table."""
+
+    table: Table
+
+    def batches(self, rows: Any, epoch: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """``(inputs, labels)`` for each list of rows in the iterable ``rows``."""
+        ...
+
+
+class ImageFeed:
+    """Images through a transform, by ``workers`` processes; without augmentation their pixels are kept where they fit."""
+
+    def __init__(self, table: Table, transform: Transform, seed: int, workers: int) -> None:
+        side = transform.preprocess.size
+        small = len(table) * side * side * 3 <= CACHE_CAP
+        self.table, self.workers = table, workers
+        self.images = ImageSet(table, transform, seed, cache=transform.augment == "none" and workers == 0 and small)
+
+    def batches(self, rows: Any, epoch: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        self.images.set_epoch(epoch)
+        options: dict[str, Any] = {"num_workers": self.workers}
+        if self.workers:
+            options["worker_init_fn"] = ignore_interrupts
+        loader = DataLoader(self.images, batch_sampler=rows, generator=torch.Generator(), **options)
+        for pixels, labels, _ in batches(loader):
+            yield pixels, labels
+
+
+class FeatureFeed:
+    """Features in memory."""
+
+    def __init__(self, table: Table, features: Tensor) -> None:
+        self.table, self.features = table, features
+        self.labels = torch.from_numpy(table.labels)
+
+    def batches(self, rows: Any, epoch: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        for chosen in rows:
+            yield self.features[chosen], self.labels[chosen]
+
+
+def chunks(rows: int, batch: int, rank: int = 0, processes: int = 1) -> Sequence[list[int]]:
+    """Rows 0 .. rows - 1 in batches; each process gets as many of every batch, the last row repeated where they run out."""
+    parts = []
+    for start in range(0, rows, batch):
+        chunk = list(range(start, min(start + batch, rows)))
+        chunk += [chunk[-1]] * (-len(chunk) % processes)
+        parts.append(chunk[rank::processes])
+    return parts

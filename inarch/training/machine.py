@@ -1,0 +1,87 @@
+"""Where a run computes: one accelerate engine for a CPU, a GPU or many processes, and the few exchanges between them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from inarch.errors import ConfigError, InarchError, need
+from inarch.recipe import Recipe
+
+TRACKERS = {"wandb": "wandb", "mlflow": "mlflow", "trackio": "trackio"}
+
+
+def accelerator(recipe: Recipe) -> Any:
+    """accelerate's engine for this recipe, in the process group that the launcher made, if one did."""
+    try:
+        from accelerate import Accelerator, DistributedDataParallelKwargs
+        from accelerate.state import AcceleratorState, PartialState
+    except ModuleNotFoundError as problem:
+        raise need("accelerate", "train") from problem
+    _check_device(recipe)
+    _check_trackers(recipe)
+    alone = PartialState._shared_state == {} or PartialState().num_processes == 1
+    AcceleratorState._reset_state(reset_partial_state=alone)  # an earlier run of this process may have used another precision
+    precision = recipe.precision if recipe.precision in ("bf16", "fp16") else "no"
+    once = DistributedDataParallelKwargs(broadcast_buffers=False)  # the frozen base never changes
+    return Accelerator(cpu=recipe.device == "cpu", mixed_precision=precision, log_with=[*recipe.report_to] or None,
+                       project_dir=str(recipe.folder()), kwargs_handlers=[once], step_scheduler_with_optimizer=False)
+
+
+def _check_device(recipe: Recipe) -> None:
+    there = {"auto": True, "cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there[recipe.device]:
+        usable = ", ".join(name for name, here in there.items() if here)
+        raise ConfigError(f"device={recipe.device!r} is not available here; usable: {usable}")
+    if recipe.precision == "fp16" and (recipe.device == "cpu" or not torch.cuda.is_available()):
+        raise ConfigError("precision='fp16' needs a GPU (its gradients are scaled there); use 'bf16' or 'fp32'")
+
+
+def _check_trackers(recipe: Recipe) -> None:
+    import importlib.util
+
+    for name in recipe.report_to:
+        if importlib.util.find_spec(TRACKERS[name]) is None:
+            raise ConfigError(f"report_to={name!r}: {name} is not installed; install it with: pip install {name}")
+
+
+def total(engine: Any, *values: float) -> list[float]:
+    """The sums of ``values`` over all processes, the same in each."""
+    if engine.num_processes == 1:
+        return [*values]
+    return engine.reduce(torch.tensor(values, dtype=torch.float64, device=engine.device), reduction="sum").tolist()
+
+
+def gathered(engine: Any, rows: Tensor) -> Tensor:
+    """``rows`` of every process, interleaved as they were dealt: row k of process r is row k P + r; all hold as many."""
+    if engine.num_processes == 1:
+        return rows
+    stacked = engine.gather(rows.contiguous()).view(engine.num_processes, *rows.shape)
+    return stacked.transpose(0, 1).reshape(-1, *rows.shape[1:])
+
+
+@contextlib.contextmanager
+def main_first(engine: Any) -> Iterator[None]:
+    """What only the main process does; its error is raised in all, so that none waits for ever."""
+    if engine.num_processes == 1:
+        yield
+        return
+    from accelerate.utils import broadcast_object_list
+
+    problem: list[BaseException | None] = [None]
+    try:
+        yield
+    except InarchError as error:
+        problem = [error]
+    broadcast_object_list(problem)
+    if problem[0] is not None:
+        raise problem[0]
+
+
+def summed_gradients(engine: Any, net: nn.Module, last: bool) -> contextlib.AbstractContextManager[None]:
+    """Exchange gradients in the last backward pass of an update only."""
+    return contextlib.nullcontext() if last else engine.no_sync(net)

@@ -1,0 +1,112 @@
+"""All that a run must remember between two updates, as tensors and JSON.
+
+There is no generator state among it: every random draw of a run is keyed, by (seed, epoch) for the order, (seed, epoch, image)
+for augmentation, and (seed, update, pass, process) for dropout, so that the number of updates made says where each stands.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from inarch.errors import Corrupt
+from inarch.generations import Generation
+
+MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+@dataclass
+class Tally:
+    """Sums over the updates of the epoch at hand: weighted losses, what they are divided by, images seen, seconds."""
+
+    loss: float = 0.0
+    mass: float = 0.0
+    images: int = 0
+    seconds: float = 0.0
+
+    @property
+    def mean(self) -> float:
+        return self.loss / self.mass
+
+    @property
+    def rate(self) -> float:
+        """Images per second."""
+        return self.images / max(self.seconds, 1e-9)
+
+    def add(self, loss: float, mass: float, images: int, seconds: float) -> None:
+        self.loss, self.mass = self.loss + loss, self.mass + mass
+        self.images, self.seconds = self.images + images, self.seconds + seconds
+
+
+@dataclass
+class Best:
+    """The best epoch so far on the validation part, and the values that made it."""
+
+    metric: float
+    epoch: int
+    values: dict[str, Tensor] = field(repr=False)
+
+
+@dataclass
+class State:
+    """``updates`` made, ``epochs`` scored and logged, updates ``skipped`` because fp16 overflowed, ``seconds`` of training."""
+
+    updates: int = 0
+    epochs: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    tally: Tally = field(default_factory=Tally)
+    best: Best | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        best = None if self.best is None else {"metric": self.best.metric, "epoch": self.best.epoch}
+        return {"updates": self.updates, "epochs": self.epochs, "skipped": self.skipped, "seconds": self.seconds,
+                "tally": dataclasses.asdict(self.tally), "best": best}
+
+    @staticmethod
+    def from_json(fields: dict[str, Any], best: dict[str, Tensor]) -> State:
+        chosen = fields["best"] and Best(**fields["best"], values=best)
+        return State(**fields | {"tally": Tally(**fields["tally"]), "best": chosen})
+
+
+def values(trained: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+    """A copy of what trains."""
+    return {name: p.detach().cpu().clone() for name, p in trained.items()}
+
+
+def snapshot(state: State, trained: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer, scaler: Any) -> tuple[dict, dict]:
+    """``tensors, state`` of a generation."""
+    moments = {f"{moment}/{name}": value for name, p in trained.items() for moment, value in optimizer.state[p].items()}
+    tensors = {"trained": values(trained), "optimizer": moments, "best": state.best.values if state.best else {}}
+    return tensors, {"run": state.to_json(), "scaler": None if scaler is None else scaler.state_dict()}
+
+
+def restore(found: Generation, trained: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer, scaler: Any) -> State:
+    """Put a generation's values and moments where they belong; returns where the run stood."""
+    expected = {name: list(p.shape) for name, p in trained.items()}
+    stored = found.tensors.get("trained", {})
+    if {name: list(value.shape) for name, value in stored.items()} != expected:
+        odd = sorted(stored.keys() ^ expected.keys())[:5]
+        raise Corrupt(f"checkpoint {found.number} holds other tensors than this run trains "
+                      f"({', '.join(odd) or 'their shapes differ'}); train again with another --out")
+    with torch.no_grad():
+        for name, parameter in trained.items():
+            parameter.copy_(stored[name])
+            optimizer.state[parameter] = _moments(found.tensors.get("optimizer", {}), name, parameter)
+    if scaler is not None and found.state["scaler"]:
+        scaler.load_state_dict(found.state["scaler"])
+    return State.from_json(found.state["run"], found.tensors.get("best", {}))
+
+
+def _moments(stored: dict[str, Tensor], name: str, parameter: nn.Parameter) -> dict[str, Tensor]:
+    """AdamW's state of one parameter, empty where it never had a gradient; the step count stays on the CPU, as torch keeps it."""
+    if f"step/{name}" not in stored:
+        return {}
+    return {moment: stored[f"{moment}/{name}"].to("cpu" if moment == "step" else parameter.device) for moment in MOMENTS}
+
+
+__all__ = ["Best", "State", "Tally", "restore", "snapshot", "values"]

@@ -1,0 +1,116 @@
+"""One update: forward and backward over a window of micro-batches, a check, a clip, a step of AdamW.
+
+    g = grad  sum_i l_i / sum_i w_i        over all images i of the window, whatever their split into passes and processes
+Nothing is written to a parameter before loss and gradient are known to be finite.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from inarch.errors import TrainingDiverged
+from inarch.schedule import Schedule
+from inarch.tasks.classify import Objective
+from inarch.training import machine
+from inarch.training.job import Job
+from inarch.training.order import Shards, Window, keyed
+
+Fetch = Callable[[], tuple[Tensor, Tensor]]  # inputs and labels of this process's next shard
+BETAS = (0.9, 0.999)  # torch's defaults, as in ARC's released training
+BACK_OFFS = 25  # fp16: halvings in a row before the scale itself is beside the point (2^16 / 2^25 < 1e-2)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of one update: the sum of weighted losses, their mass, images seen; ``skipped``: fp16 overflowed, the scale backed off."""
+
+    loss: float
+    mass: float
+    images: int
+    skipped: bool = False
+
+
+class Updater:
+    """Makes updates on ``net``; ``trained`` are its parameters by name."""
+
+    def __init__(self, engine: Any, net: nn.Module, job: Job, objective: Objective, shards: Shards, schedule: Schedule) -> None:
+        recipe = job.recipe
+        self.engine, self.job, self.objective, self.shards, self.schedule = engine, job, objective, shards, schedule
+        self.trained = job.trained
+        adamw = torch.optim.AdamW(self.trained.values(), lr=recipe.lr, betas=BETAS, eps=1e-8, weight_decay=recipe.weight_decay)
+        self.net, self.optimizer = engine.prepare(net, adamw)
+        self.labels, self.names = torch.from_numpy(job.table.labels), job.table.names
+        self.in_a_row = 0
+
+    @property
+    def moments(self) -> torch.optim.Optimizer:
+        """AdamW itself, without accelerate's wrapping."""
+        return self.optimizer.optimizer
+
+    def __call__(self, number: int, window: Window, fetch: Fetch) -> Outcome:
+        """Update ``number``; ``TrainingDiverged`` before anything is changed when loss or gradient is not finite."""
+        for group in self.moments.param_groups:
+            group["lr"] = self.schedule(number)
+        rows = torch.cat(list(window))
+        mass = self.objective.mass(self.labels[rows])
+        lost: list[int] = []
+        loss = sum(self._backward(number, k, window, fetch, mass, lost) for k in range(len(window)))
+        (loss,) = machine.total(self.engine, loss)
+        norm = self._clipped()
+        overflowed = self.engine.scaler is not None and math.isfinite(loss) and not math.isfinite(norm)
+        if not overflowed and not (math.isfinite(loss) and math.isfinite(norm)):
+            self._diverged(number, loss, rows, lost)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._count(number, overflowed)
+        return Outcome(loss, mass, len(rows), overflowed)
+
+    def _backward(self, number: int, k: int, window: Window, fetch: Fetch, mass: float, lost: list[int]) -> float:
+        """One backward pass on this process's part of micro-batch k; returns the sum of its weighted losses."""
+        inputs, labels = fetch()
+        torch.manual_seed(keyed(self.job.recipe.seed, "noise", number, k, self.engine.process_index))
+        with machine.summed_gradients(self.engine, self.net, last=k == len(window) - 1):
+            logits = self.net(inputs.to(self.engine.device))
+            losses = self.objective.losses(logits, labels.to(self.engine.device))
+            if not self.shards.has(window[k]):
+                losses = losses * 0  # a borrowed row: it keeps this process in step and counts for nothing
+            # DDP takes the mean over processes, the window wants the sum
+            self.engine.backward(losses.sum() * (self.engine.num_processes / mass))
+        bad = torch.nonzero(~torch.isfinite(losses.detach())).flatten().tolist()
+        lost += self.shards.mine(window[k])[bad].tolist() if self.shards.has(window[k]) else []
+        return float(losses.detach().double().sum())
+
+    def _clipped(self) -> float:
+        """The global norm of the gradient, which is scaled down to ``clip`` where it is larger."""
+        self.engine.unscale_gradients(self.optimizer)
+        limit = self.job.recipe.clip or math.inf
+        return float(nn.utils.clip_grad_norm_(self.trained.values(), limit, error_if_nonfinite=False))
+
+    def _count(self, number: int, overflowed: bool) -> None:
+        self.in_a_row = self.in_a_row + 1 if overflowed else 0
+        if self.in_a_row > BACK_OFFS:
+            raise TrainingDiverged(f"update {number + 1}: the fp16 gradient overflowed {self.in_a_row} times in a row; "
+                                   "use precision='bf16' or 'fp32'")
+
+    def _diverged(self, number: int, loss: float, rows: Tensor, lost: list[int]) -> None:
+        lost = sorted({int(i) for part in self._everyones(lost) for i in part})
+        names = [self.names[i] for i in lost or rows.tolist()]
+        bad = [name for name, p in self.trained.items() if p.grad is not None and not torch.isfinite(p.grad).all()]
+        what = f"loss {loss}" if not math.isfinite(loss) else f"gradient of {', '.join(bad[:3])}"
+        shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        whose = "from" if lost else "somewhere in"
+        raise TrainingDiverged(f"update {number + 1} (lr {self.schedule(number):.3g}): {what} is not finite, {whose} {shown}; "
+                               f"the values after update {number} are kept: look at these images, or use a smaller lr")
+
+    def _everyones(self, lost: list[int]) -> list[list[int]]:
+        if self.engine.num_processes == 1:
+            return [lost]
+        from accelerate.utils import gather_object
+
+        return gather_object([lost])

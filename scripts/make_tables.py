@@ -1,0 +1,99 @@
+"""Fill the tables between ``<!-- table: WHAT -->`` and ``<!-- /table -->`` in README.md and docs/: no figure there is typed.
+
+    python scripts/make_tables.py           writes            python scripts/make_tables.py --check     says which are stale
+
+WHAT is ``methods`` (equations from here, numbers counted on ViT-B/16) or folders of results, compared as ``inarch compare`` does.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+MARKED = re.compile(r"(<!-- table: ([^>]+?) -->\n)(.*?)(<!-- /table -->)", re.S)
+BACKBONE = "config:vit-b16"
+METHODS = (  # name, method and fields, update in a line, checked against
+    ("ARC", "arc", {}, "`H = U + ((U W) * c_l) Wᵀ + b_l` before attention and MLP, `W` shared by all layers",
+     "outputs and gradients of the released ViT and Swin code, a naive loop in fp64, the published counts"),
+    ("ARC_att", "arc", {"spans": ["attn"]}, "the same before attention only", "the same"),
+    ("LoRA r=8", "lora", {}, "`y = x Mᵀ + (α/r) (x Aᵀ) Bᵀ` on q and v", "`peft`, a naive loop in fp64"),
+    ("BitFit", "bitfit", {}, "every bias of the base", "the laws below"),
+    ("linear probe", "linear", {}, "the head alone", "the laws below"),
+    ("full", "full", {}, "everything", "the laws below"),
+)
+GROUPS = {
+    "natural": ("clothing10", "fruits71"),
+    "specialised": ("eurosat10", "plantvillage15", "mednist6"),
+    "structured": ("nlvr_count7", "nlvr_xtop8", "omniglot8"),
+}
+
+
+def methods() -> str:
+    """The table of methods; trained numbers are counted on the real architecture, without the head."""
+    lines = ["| method | what it does | trained on ViT-B/16, no head | folds | checked against |", "|---|---|--:|---|---|"]
+    for title, name, fields, update, witness in METHODS:
+        lines.append(f"| {title} | {update} | {trained(name, fields):,} | {folds(name, fields)} | {witness} |")
+    return "\n".join(lines) + "\n"
+
+
+def trained(name: str, fields: dict) -> int:
+    import inarch
+    from inarch import backbones
+    from inarch.methods import method_named
+
+    model = backbones.load(BACKBONE, device="meta", pretrained=False).model
+    return inarch.count(inarch.graft(model, method_named(name).parse(fields), thaw="head")).without_head
+
+
+def folds(name: str, fields: dict) -> str:
+    """``yes``, found by folding it on a small model; ``nothing to fold`` where the base itself trains."""
+    import inarch
+    from inarch import backbones
+    from inarch.methods import method_named
+
+    method = method_named(name).parse(fields)
+    if not method.wanted():
+        return "nothing to fold"
+    model = inarch.graft(backbones.load("mini-vit", classes=2, pretrained=False).model, method)
+    inarch.merge(model)
+    return "yes"
+
+
+def table(what: str) -> str:
+    if what == "methods":
+        return methods()
+    from inarch.compare import compare
+
+    return compare([ROOT / path for path in what.split()], groups=GROUPS).matrix_markdown()
+
+
+def filled(text: str) -> str:
+    return MARKED.sub(lambda found: found[1] + table(found[2]) + found[4], text)
+
+
+def documents() -> list[Path]:
+    every = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    return [path for path in every if MARKED.search(path.read_text("utf-8"))]
+
+
+def stale() -> list[str]:
+    """Names of the documents whose tables are not what the programs print now."""
+    return [path.name for path in documents() if filled(path.read_text("utf-8")) != path.read_text("utf-8")]
+
+
+def main(words: list[str]) -> int:
+    if words == ["--check"]:
+        old = stale()
+        print(f"stale: {', '.join(old)}; run python scripts/make_tables.py" if old else "tables are current")
+        return bool(old)
+    for path in documents():
+        path.write_text(filled(path.read_text("utf-8")), "utf-8")
+        print(path.relative_to(ROOT))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    sys.exit(main(sys.argv[1:]))
