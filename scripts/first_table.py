@@ -19,10 +19,11 @@ from inarch.cli import main
 
 SETS = ("clothing10", "eurosat10", "nlvr_count7", "nlvr_xtop8", "omniglot8")
 WEIGHTS = "vit_tiny_patch16_224_augreg_in21k_ft_in1k.safetensors"
+LRS = ("1e-2", "3e-3", "1e-3")
 METHODS = {  # flags; ARC's bottleneck dropout is that of its released scripts
-    "linear": ([], ("1e-2", "3e-3")),
-    "lora": (["--set", "rank=8"], ("1e-2", "3e-3")),
-    "arc": (["--set", "rank=50", "--set", "dropout=0.1"], ("1e-2", "3e-3")),
+    "linear": ([], LRS),
+    "lora": (["--set", "rank=8"], LRS),
+    "arc": (["--set", "rank=50", "--set", "dropout=0.1"], LRS),
 }
 SEEDS = (0, 1, 2)
 
@@ -71,7 +72,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/vit-tiny"))
     parser.add_argument("--results", type=Path, default=Path("results/vit-tiny"))
     parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--sets", nargs="+", default=SETS)
     return parser.parse_args()
 
