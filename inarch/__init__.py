@@ -1,13 +1,31 @@
-"""inarch: graft a few kilobytes of trained numbers onto a frozen vision transformer, fold them in, take them off bit for bit."""
+"""inarch: graft a few kilobytes of trained numbers onto a frozen vision transformer, fold them in, take them off bit for bit.
 
-from inarch.checkpoint import load, save
-from inarch.count import count, sites
-from inarch.errors import CannotFold, CannotGraft, InarchError
-from inarch.graft import disabled, graft, ungraft, use
-from inarch.merge import merge, unmerge
-from inarch.methods import ARC, BitFit, Full, FullRank, Linear, LoRA
+The public names are loaded when first asked for, so that ``import inarch`` and ``inarch --help`` cost next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from inarch.checkpoint import load, save
+    from inarch.counting import count, sites
+    from inarch.errors import CannotFold, CannotGraft, InarchError
+    from inarch.grafting import graft, ungraft
+    from inarch.merging import merge, unmerge
+    from inarch.methods import ARC, BitFit, Full, FullRank, Linear, LoRA
+    from inarch.predict import Predictor
+    from inarch.switching import disabled, use
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "checkpoint": ("load", "save"), "counting": ("count", "sites"), "errors": ("CannotFold", "CannotGraft", "InarchError"),
+    "grafting": ("graft", "ungraft"), "merging": ("merge", "unmerge"), "switching": ("disabled", "use"),
+    "methods": ("ARC", "BitFit", "Full", "FullRank", "Linear", "LoRA"), "predict": ("Predictor",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "ARC", "BitFit", "CannotFold", "CannotGraft", "Full", "FullRank", "InarchError", "Linear", "LoRA", "Predictor",
@@ -16,8 +34,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name == "Predictor":  # brings image and backbone libraries: only when asked for
-        from inarch.predict import Predictor
+    if name not in _HOME:
+        raise AttributeError(f"module 'inarch' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"inarch.{_HOME[name]}"), name)
+    return value
 
-        return Predictor
-    raise AttributeError(f"module 'inarch' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -18,7 +18,7 @@ from inarch.adapter import Method
 from inarch.container import Container, Scion, container_of
 from inarch.errors import CannotGraft, CheckpointError, ConfigError, Corrupt, Incomplete, Mismatch, Unsafe
 from inarch.fingerprint import compare, fingerprint
-from inarch.graft import MERGED, graft, plan
+from inarch.grafting import MERGED, graft, plan
 from inarch.methods import METHODS, method_named
 
 FORMAT = 1

@@ -111,7 +111,8 @@ def _table(outcomes: list[Outcome]) -> Any:
         table.add_column(title, justify="right")
     for outcome in outcomes:
         result, count = outcome.result, outcome.result["count"]
-        table.add_row(outcome.entry.title, f"{100 * outcome.accuracy:.1f} %", f"{count['without_head']:,}", f"{count['trainable']:,}",
+        trained = (f"{count[which]:,}" for which in ("without_head", "trainable"))
+        table.add_row(outcome.entry.title, f"{100 * outcome.accuracy:.1f} %", *trained,
                       f"{result['adapter_bytes'] / 1000:.1f} kB", str(result["epochs"]), f"{result['seconds']:.0f}")
     return table
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 # signs that begin markup; an underscore inside a word and a bracket that is no link begin none, and stay readable in the source
 _MARKUP = re.compile(r"[\\`*|~$]|(?<![^\W_])_|_(?![^\W_])|(?<=\])\(|(?<=\])\[|^[#>+=-]")
-_NUMBERED = re.compile(r"^(\d+)([.)])")
+_NUMBERED = re.compile(r"^(\d+)([.)])(?=\s|$)")
 
 
 def escaped(text: str) -> str:

@@ -26,6 +26,8 @@ def matrix(rows: Sequence[Row], groups: Groups | None = None) -> tuple[Grid, lis
     outside = [name for name in columns if groups and not any(name in members for members in groups.values())]
     if outside:
         notes.append(f"in no group, so in no group's mean: {', '.join(outside)}")
+    if len(metrics := {row.first.metric for row in rows}) > 1:
+        notes.append(f"the means mix {' and '.join(sorted(metrics))}")
     return [header, *(_line(name, own, columns, groups or {}) for name, own in ordered)], notes
 
 

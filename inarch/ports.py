@@ -148,7 +148,7 @@ def _slice(text: str, depth: int) -> list[int]:
         raise ConfigError(f"layers={text!r}: expected a 0-based slice such as '4:12' or '-6:', or a list of indices") from None
     if len(numbers) == 1 and numbers[0] is not None:
         return _indices(numbers[0], depth)
-    if len(numbers) not in (2, 3) or numbers[-1] == 0 and len(numbers) == 3:
+    if len(numbers) not in (2, 3) or (len(numbers) == 3 and numbers[2] == 0):
         raise ConfigError(f"layers={text!r}: expected 'start:stop' or 'start:stop:step'")
     return sorted(range(depth)[slice(*numbers)])
 

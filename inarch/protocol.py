@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from inarch.page import Block, Code, Table
-from inarch.results import SEEN, UNKNOWN, embedded_record, line, mark, result_of
+from inarch.results import SEEN, UNKNOWN, line
 
 if TYPE_CHECKING:
     from inarch.report import Story
@@ -28,7 +28,7 @@ def stated(story: Story) -> Table:
         "data": f"{data['source']}, sha256 {data['sha256']}",
         "images per part": f"{data['train']:,} fitted on ({recipe['fit']}), {data['val']:,} val, {data['test']:,} test",
         "images": _images(story.card.preprocess, recipe.get("augment", NONE)),
-        "backbone": _backbone(story.card.backbone, known(story)),
+        "backbone": _backbone(story.card.backbone, known(story.mark)),
         "method": line(story.result["method"], story.result["config"], whole=True),
         "trained numbers": _counts(story.result["count"]),
         "optimisation": _optimisation(recipe),
@@ -57,18 +57,17 @@ def _triple(values: Any) -> str:
     return "/".join(f"{value:g}" for value in values)
 
 
-def _backbone(backbone: Mapping[str, Any], known: str) -> str:
+def _backbone(backbone: Mapping[str, Any], seen: str) -> str:
     source = backbone["source"]
     told = {key: source.get(key) for key in ("revision", "licence", "sha256")}
-    facts = [f"{key} {value}" for key, value in told.items() if value] + ([known] if known else [])
+    facts = [f"{key} {value}" for key, value in told.items() if value] + ([seen] if seen else [])
     return "; ".join([f"{backbone['address']} at {backbone['image_size']} pixels, from {backbone['library']}", *facts])
 
 
-def known(story: Story) -> str:
-    """Whether the backbone was pre-trained on this data; empty where it was not."""
-    result = result_of(story.result, story.run.result_file)
-    return {SEEN: "pre-trained on images of this set", UNKNOWN: "may have seen this set: its pre-training has no record"}.get(
-        mark(result, embedded_record()), "")
+def known(mark: str) -> str:
+    """What a mark says of the backbone; nothing where there is none."""
+    said = {SEEN: "pre-trained on images of this set", UNKNOWN: "may have seen this set: its pre-training has no record"}
+    return said.get(mark, "")
 
 
 def _counts(count: Mapping[str, Any]) -> str:

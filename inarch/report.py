@@ -19,8 +19,8 @@ from inarch import files, metrics, mistakes, plots
 from inarch.data import Splits
 from inarch.errors import Corrupt, Incomplete
 from inarch.page import Block, Gallery, Page, Table, Tile, to_html, to_markdown
-from inarch.protocol import provenance, stated
-from inarch.results import line
+from inarch.protocol import known, provenance, stated
+from inarch.results import embedded_record, line, mark, result_of
 from inarch.run import Card, Run
 
 TITLES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "mAP": "mAP", "micro_f1": "micro-F1",
@@ -45,6 +45,11 @@ class Story:
     @property
     def metric(self) -> str:
         return "mAP" if self.card.multilabel else "accuracy"
+
+    @property
+    def mark(self) -> str:
+        """A sign where the backbone was, or may have been, pre-trained on images of this set."""
+        return mark(result_of(self.result, self.run.result_file), embedded_record())
 
     @property
     def method(self) -> str:
@@ -95,14 +100,16 @@ def _data(story: Story) -> str:
 
 def _lead(story: Story) -> str:
     kind = "several labels per image" if story.card.multilabel else "one label per image"
+    seen = f" ({story.mark} {known(story.mark)})" if story.mark else ""
     where = f"numbers are on {len(story.labels):,} {story.part} images"
-    return f"{story.card.backbone['address']}; {len(story.card.classes)} classes, {kind}; {where}"
+    return f"{story.card.backbone['address']}{seen}; {len(story.card.classes)} classes, {kind}; {where}"
 
 
 def _tiles(story: Story) -> tuple[Tile, ...]:
     result, count, scores = story.result, story.result["count"], story.scores
     notes = {"accuracy": _interval(scores), "balanced_accuracy": "mean recall of the classes", "mAP": "mean over the classes"}
-    numbers = [Tile(f"{story.part} {TITLES[key]}", share(scores[key]), notes.get(key, "")) for key in TITLES if key in scores]
+    values = {key: f"{share(scores[key])} {story.mark}".rstrip() for key in TITLES if key in scores}
+    numbers = [Tile(f"{story.part} {TITLES[key]}", value, notes.get(key, "")) for key, value in values.items()]
     with_head = f"{count['trainable']:,} with head, {count['percent']:.2f} % of all"
     seconds, epochs = result["seconds"], result["epochs"]
     return (

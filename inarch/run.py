@@ -153,9 +153,15 @@ class Run:
 
     def locate(self, address: str, base: str) -> str:
         """``address`` with the files it names found from where the run was started, whatever folder the reader is in."""
-        scheme, colon, rest = address.partition(":") if not os.path.exists(address) else ("", "", address)
-        name, at, file = (rest if colon else address).partition("@")
+        from inarch.backbones import embedded_names
+
+        if address in ("digits", *embedded_names()):  # these words stand before any folder of the same name
+            return address
         root = self.folder / base
+        if (found := _found(root, address)) != address:
+            return found
+        scheme, colon, rest = address.partition(":")
+        name, at, file = (rest if colon else address).partition("@")
         return scheme * bool(colon) + colon + _found(root, name) + at + _found(root, file)
 
 

@@ -16,8 +16,8 @@ from torch import nn
 
 from inarch import anatomy
 from inarch.adapter import Method
-from inarch.count import count
-from inarch.graft import graft, ungraft
+from inarch.counting import count
+from inarch.grafting import graft, ungraft
 from inarch.methods import ARC, BitFit, LoRA
 
 BACKBONES = ("config:vit-b16", "config:vit-l16", "config:vit-h14", "config:swin-b")

@@ -49,18 +49,30 @@ def stored_recipe(run: str | Path) -> Recipe:
 
 def _train(recipe: Recipe, run: Run, engine: Any, resume: bool, console: Any) -> Path:
     progress = Progress(console if engine.is_main_process else None)
-    stored = _before(run, recipe, engine, resume)
-    if resume and run.finished:
-        progress.say(f"{run} is finished; nothing to resume")
-        return run.folder
-    job = prepare(recipe, run, engine.num_processes, stored)
     with ExitStack() as stack:
+        interrupts = stack.enter_context(Interrupts())
+        stored = _before(run, recipe, engine, resume)
+        if resume and run.finished:
+            progress.say(f"{run} is finished; nothing to resume")
+            return run.folder
+        stack.enter_context(progress)
+        job = _prepared(recipe, run, engine, stored, progress, interrupts)
         with machine.main_first(engine):
             if engine.is_main_process:
                 _claim(run, job, stored, stack)
-        stack.enter_context(progress)
-        _work(engine, job, run, progress, stack.enter_context(Interrupts()), resume)
+        with machine.together(engine):
+            _work(engine, job, run, progress, interrupts, resume)
     return run.folder
+
+
+def _prepared(recipe: Recipe, run: Run, engine: Any, stored: Card | None, progress: Progress, interrupts: Interrupts) -> Job:
+    """Data, backbone and graft, before anything is written."""
+    try:
+        with interrupts.waiting(engine.num_processes == 1):
+            return prepare(recipe, run, engine.num_processes, stored, progress.looking())
+    except Stop:
+        progress.say("stopped before training began; nothing was written")
+        raise interrupts.interrupted() from None
 
 
 def _before(run: Run, recipe: Recipe, engine: Any, resume: bool) -> Card | None:

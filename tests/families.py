@@ -119,7 +119,7 @@ FAMILIES = {family.name: family for family in [
     Family("timm-swin", "timm Swin", _timm("swin_transformer", "SwinTransformer", patch_size=4, embed_dim=16, depths=(2, 2),
                                            num_heads=(2, 4), window_size=5, mlp_ratio=2.0, drop_path_rate=0.0), _plain, depth=4),
     Family("timm-beit", "timm BEiT", _timm("beit", "Beit", use_rel_pos_bias=True, init_values=0.5, **_VIT), _plain),
-    Family("timm-eva", "timm EVA", _timm("eva", "Eva", use_rot_pos_emb=True, swiglu_mlp=True, scale_mlp=True, qkv_fused=True, **_VIT), _plain),
+    Family("timm-eva", "timm EVA", _timm("eva", "Eva", use_rot_pos_emb=True, swiglu_mlp=True, scale_mlp=True, **_VIT), _plain),
     Family("timm-eva-split", "timm EVA", _timm("eva", "Eva", use_rot_pos_emb=True, qkv_fused=False, **_VIT), _plain),
     Family("open_clip", "open_clip", _open_clip, _open_clip_pair, has_head=False, both_towers=True),
 ]}

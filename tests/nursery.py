@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 
 from inarch.recipe import Recipe
@@ -52,8 +51,3 @@ def _save_vit(folder: str, **changes: Any) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(3)
         ViTForImageClassification(ViTConfig(**shape)).save_pretrained(folder)
-
-
-@pytest.fixture(scope="session")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Nursery:
-    return Nursery(tmp_path_factory.mktemp("nursery"))

@@ -147,7 +147,7 @@ def test_other_tensors_are_refused_even_with_right_digests(folder, edit):
     else:
         tensors[first].view(-1)[3] = float(edit)
     reseal(folder, tensors=tensors)
-    words = {"missing": "1 missing tensors", "half": "missing tensors", "renamed": "missing tensors", "extra": "1 unexpected tensors: extra",
+    words = {"missing": "1 missing tensors", "half": "missing tensors", "renamed": "missing tensors", "extra": "1 unexpected tensors",
              "shape": "has shape", "int8": "has dtype I8", "nan": "1 values that are not finite", "inf": "1 values that are not finite"}
     refuses(folder, Corrupt if edit in ("nan", "inf") else Mismatch, words[edit])
 
@@ -237,14 +237,15 @@ def test_another_architecture_is_refused(folder):
 def test_another_head_is_refused(folder):
     from transformers import ViTConfig, ViTForImageClassification
 
-    shape = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64, "image_size": 32, "patch_size": 8}
-    other = ViTForImageClassification(ViTConfig(**shape, num_labels=6)).double()
+    shape = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64, "image_size": 32, "patch_size": 8}
+    other = ViTForImageClassification(ViTConfig(**shape, num_hidden_layers=3, num_labels=6)).double()
     other.load_state_dict({n: p for n, p in fresh().state_dict().items() if not n.startswith("classifier")}, strict=False)
     refuses(folder, Mismatch, r"head.bias has shape \[5\], this method on this backbone expects \[6\]", other)
 
 
 @pytest.mark.parametrize(("saved", "loaded", "fits"), [
-    (torch.float64, torch.float32, True), (torch.float32, torch.bfloat16, True), (torch.bfloat16, torch.float32, True), (torch.float16, torch.bfloat16, True),
+    (torch.float64, torch.float32, True), (torch.float32, torch.bfloat16, True),
+    (torch.bfloat16, torch.float32, True), (torch.float16, torch.bfloat16, True),
 ])
 def test_the_backbone_is_recognised_at_the_narrower_width(tmp_path, saved, loaded, fits):
     model = fresh().to(torch.bfloat16 if saved == torch.bfloat16 else torch.float32).to(saved)

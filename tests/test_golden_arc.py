@@ -47,7 +47,8 @@ def released_vit(golden: Golden) -> nn.Module:
              "patch_embed.proj.weight": p("embedding.projective.weight"), "patch_embed.proj.bias": p("embedding.projective.bias"),
              "norm.weight": p("transformer.layer_norm.weight"), "norm.bias": p("transformer.layer_norm.bias"),
              "head.weight": p("head_mlp.head.weight"), "head.bias": p("head_mlp.head.bias")}
-    pairs = {"attn.proj": "attention.projective", "mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2", "norm1": "att_layer_norm", "norm2": "fnn_layer_norm"}
+    pairs = {"attn.proj": "attention.projective", "mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2",
+             "norm1": "att_layer_norm", "norm2": "fnn_layer_norm"}
     for i in range(c["layers"]):
         for leaf in ("weight", "bias"):
             qkv = [p(f"transformer.layer.{i}.attention.{part}.{leaf}") for part in ("query", "key", "value")]
@@ -103,8 +104,9 @@ def test_released_swin_trunk(shared):
 
     golden = Golden(shared / "golden" / "arc_swin_trunk.npz")
     c = golden.config
-    model = SwinTransformer(img_size=c["img"], patch_size=c["patch"], embed_dim=c["embed"], depths=c["depths"], num_heads=c["heads"],
-                            window_size=c["window"], mlp_ratio=c["mlp_ratio"], num_classes=c["classes"], drop_path_rate=0.0).double().eval()
+    shape = {"img_size": c["img"], "patch_size": c["patch"], "embed_dim": c["embed"], "num_heads": c["heads"], "window_size": c["window"]}
+    model = SwinTransformer(**shape, depths=c["depths"], mlp_ratio=c["mlp_ratio"], num_classes=c["classes"], drop_path_rate=0.0)
+    model.double().eval()
     renamed = {"head.weight": "head.fc.weight", "head.bias": "head.fc.bias"}
     released = {k.removeprefix("param/"): golden[k] for k in golden.z.files if k.startswith("param/")}
     state = {renamed.get(k, k): v for k, v in released.items() if not re.search(r"attn_u|mlp_u|lambda", k)}
@@ -116,7 +118,8 @@ def test_released_swin_trunk(shared):
     for stage, width in enumerate((c["embed"], 2 * c["embed"])):
         for ours, theirs in (("attn", "attn"), ("trunk", "mlp")):
             adapter = adapters[stage, theirs] = getattr(model.inarch.default, f"vision_{ours}_{width}")
-            fill(adapter, golden[f"param/layers.{stage}.{theirs}_u"], golden.stacked("param", f"layers.{stage}.blocks.{{}}.{theirs}_lambda"),
+            fill(adapter, golden[f"param/layers.{stage}.{theirs}_u"],
+                 golden.stacked("param", f"layers.{stage}.blocks.{{}}.{theirs}_lambda"),
                  golden.stacked("param", f"layers.{stage}.blocks.{{}}.{theirs}_lambda_bias"))
     image = golden["in/image"].requires_grad_()
     logits = model(image)
@@ -131,8 +134,8 @@ def test_released_swin_trunk(shared):
         inarch.merge(model)
 
 
-def naive_vit(model: nn.Module, x: Tensor, w: dict[str, Tensor], c: dict[str, Tensor], b: dict[str, Tensor], keep: dict | None = None) -> Tensor:
-    """arc.md 1.2 and 1.3 as a loop over images, blocks and heads of a timm ViT's own tensors; ``keep`` are dropout masks."""
+def naive_vit(model: nn.Module, x: Tensor, w: dict[str, Tensor], c: dict[str, Tensor], b: dict[str, Tensor]) -> Tensor:
+    """The operator and its placement as a loop over images, blocks and heads of a timm ViT's own tensors."""
     heads, rows = model.blocks[0].attn.num_heads, []
     for image in x:
         tokens = model.pos_drop(model._pos_embed(model.patch_embed(image[None])))[0]
@@ -179,8 +182,9 @@ def test_naive_loop_outputs_and_gradients():
     x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
     weights = torch.randn(2, 7, dtype=torch.float64)
     adapters = {span: getattr(model.inarch.default, f"vision_{span}_48") for span in ("attn", "mlp")}
-    leaf = {(span, name): getattr(a, name).detach().clone().requires_grad_() for span, a in adapters.items() for name in ("down", "scale", "bias")}
-    w, c, b = ({span: leaf[span, name] for span in adapters} for name in ("down", "scale", "bias"))
+    names = ("down", "scale", "bias")
+    leaf = {(span, name): getattr(a, name).detach().clone().requires_grad_() for span, a in adapters.items() for name in names}
+    w, c, b = ({span: leaf[span, name] for span in adapters} for name in names)
     ours, naive = model(x), naive_vit(model, x, w, c, b)
     assert close(ours, naive.detach()) < 1e-12
     (ours * weights).sum().backward()

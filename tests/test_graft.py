@@ -81,12 +81,12 @@ def test_two_active_adapters_add_up_and_merge_alike(model):
 def test_two_heads_cannot_be_active_together(model):
     inarch.graft(model, ARC(rank=4), name="a", thaw="head")
     inarch.graft(model, ARC(rank=4), name="b", thaw="head")
-    with pytest.raises(CannotGraft, match="adapters 'a' and 'b' both train head.weight"):
+    with pytest.raises(CannotGraft, match=r"adapters 'a' and 'b' both train head\.weight"):
         inarch.use(model, "a", "b")
     assert list(model.inarch.active()) == ["b"]
 
 
-@pytest.mark.parametrize("name", ["", "../x", "a b", "-a", "x" * 65, "a.b"])
+@pytest.mark.parametrize("name", ["", "../x", "a b", "-a", "x" * 65, "a.b", "joints", "train", "base_head"])
 def test_a_bad_name_is_refused(model, name):
     with pytest.raises(ConfigError, match="adapter name"):
         inarch.graft(model, ARC(rank=4), name=name)
@@ -96,11 +96,9 @@ def test_a_refused_graft_changes_nothing(model):
     inarch.graft(model, ARC(rank=4), name="a", thaw="head")
     shake(model)
     before, out = {n: v.clone() for n, v in model.state_dict().items()}, run(model)
-    for bad in (lambda: inarch.graft(model, ARC(rank=33), name="b"), lambda: inarch.graft(model, LoRA(targets=("vv",)), name="b"),
-                lambda: inarch.graft(model, ARC(rank=4, layers="7:"), name="b"), lambda: inarch.graft(model, ARC(rank=4, towers=("text",)), name="b"),
-                lambda: inarch.graft(model, ARC(rank=4), name="b", thaw="hed")):
+    for bad in (ARC(rank=33), LoRA(targets=("vv",)), ARC(rank=4, layers="7:"), ARC(rank=4, towers=("text",)), ARC(rank=4)):
         with pytest.raises(ConfigError):
-            bad()
+            inarch.graft(model, bad, name="b", thaw="hed" if bad == ARC(rank=4) else ())
         assert list(model.inarch.active()) == ["a"] and torch.equal(run(model), out)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
@@ -204,15 +202,17 @@ def test_the_repr_is_the_recipe_line():
     ({"rnak": 4}, "unknown key 'rnak'; did you mean 'rank'"), ({"rank": "4"}, "rank='4'; expected int"),
     ({"rank": 4.0}, "expected int"), ({"rank": True}, "expected int"), ({"rank": 0}, "out of range"), ({"rank": -1}, "out of range"),
     ({"dropout": 1.0}, "out of range"), ({"dropout": -0.1}, "out of range"), ({"dropout": float("nan")}, "expected a finite float"),
-    ({"spans": []}, "expected 'attn', 'mlp' or both"), ({"spans": ["attn", "attn"]}, "each once"), ({"spans": ["mpl"]}, "one of 'attn', 'mlp'"),
-    ({"init": "publishd"}, "did you mean 'published'"), ({"bias": None}, "expected bool"), ({"scale": "none", "init": "identity"}, "never zero"),
+    ({"spans": []}, "expected 'attn', 'mlp' or both"), ({"spans": ["attn", "attn"]}, "each once"),
+    ({"spans": ["mpl"]}, "one of 'attn', 'mlp'"), ({"init": "publishd"}, "did you mean 'published'"), ({"bias": None}, "expected bool"),
+    ({"scale": "none", "init": "identity"}, "never zero"),
 ])
 def test_a_bad_arc_is_refused_before_any_backbone_is_built(fields, message):
     with pytest.raises(ConfigError, match=message):
         ARC.parse(fields)
 
 
-@pytest.mark.parametrize("key", ["rank", "spans", "dropout", "share", "symmetric", "scale", "bias", "init", "basis", "placement", "layers", "towers"])
+@pytest.mark.parametrize("key", ["rank", "spans", "dropout", "share", "symmetric", "scale", "bias", "init", "basis", "placement",
+                                 "layers", "towers"])
 def test_every_one_letter_typo_is_refused_with_the_right_key(key):
     for position in range(len(key)):
         typo = key[:position] + "x" + key[position + 1:]

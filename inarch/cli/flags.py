@@ -68,7 +68,7 @@ def _flag(name: str, field: Any, heading: str, note: str) -> inspect.Parameter:
     names = f"--{word}/--no-{word}" if field.annotation is bool else f"--{word}"
     default = "" if field.is_required() or field.default in (None, "", ()) else f"(default: {_said(field.default)})"
     option = typer.Option(names, help=f"{_plain(note)} {default}".strip(), show_default=False, rich_help_panel=heading)
-    annotation = Annotated[_type(field.annotation) | None, option]
+    annotation: Any = Annotated[_type(field.annotation) | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 

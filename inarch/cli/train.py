@@ -16,7 +16,7 @@ def run(
     source: Annotated[str | None, typer.Argument(metavar="[DATA | RECIPE.toml]", show_default=False,
                                                  help="Data (folder, table, .npz, ...) or a recipe.")] = None,
     set: SET = None,
-    resume: Annotated[str | None, typer.Option(metavar="RUN", show_default=False, help="Go on with the run in this folder.")] = None,
+    resume: Annotated[str | None, typer.Option(metavar="RUN", show_default=False, help="Go on with this run.")] = None,
     **flags: Any,
 ) -> None:
     """Train an adapter and a head on frozen weights; leaves one folder with recipe, metrics, adapter and report.

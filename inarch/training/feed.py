@@ -32,16 +32,20 @@ class ImageFeed:
         side = transform.preprocess.size
         small = len(table) * side * side * 3 <= CACHE_CAP
         self.table, self.workers = table, workers
+        self.kept: tuple[Any, DataLoader] | None = None  # workers live as long as they are asked for the same order
         self.images = ImageSet(table, transform, seed, cache=transform.augment == "none" and workers == 0 and small)
 
     def batches(self, rows: Any, epoch: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         self.images.set_epoch(epoch)
-        options: dict[str, Any] = {"num_workers": self.workers}
-        if self.workers:
-            options["worker_init_fn"] = ignore_interrupts
-        loader = DataLoader(self.images, batch_sampler=rows, generator=torch.Generator(), **options)
-        for pixels, labels, _ in batches(loader):
+        if self.kept is None or self.kept[0] is not rows:
+            self.kept = rows, self._loader(rows)
+        for pixels, labels, _ in batches(self.kept[1]):
             yield pixels, labels
+
+    def _loader(self, rows: Any) -> DataLoader:
+        options: dict[str, Any] = {"worker_init_fn": ignore_interrupts, "persistent_workers": True} if self.workers else {}
+        # a generator of its own: a loader draws a seed from the global one otherwise
+        return DataLoader(self.images, batch_sampler=rows, num_workers=self.workers, generator=torch.Generator(), **options)
 
 
 class FeatureFeed:

@@ -12,11 +12,11 @@ from torch import nn
 
 from inarch import backbones, container
 from inarch.backbones import Backbone
-from inarch.count import count
+from inarch.counting import count
 from inarch.data import Splits, Table, Transform, load_splits
 from inarch.errors import CannotGraft, ConfigError, DataError
 from inarch.fingerprint import fingerprint
-from inarch.graft import graft
+from inarch.grafting import graft
 from inarch.preprocess import Preprocess
 from inarch.provenance import now, versions
 from inarch.recipe import Recipe
@@ -56,6 +56,8 @@ def prepare(recipe: Recipe, run: Run, processes: int = 1, stored: Card | None = 
     splits = read_data(recipe, recipe.data if stored is None else run.locate(recipe.data, stored.base), progress=progress)
     if recipe.selection == "val" and splits.val is None:
         raise ConfigError("selection='val', but the data has no validation part; set val_fraction, or selection='none'")
+    if recipe.sampling == "balanced" and splits.multilabel:
+        raise ConfigError("sampling='balanced', but the data has several labels per image; use class_weights='balanced'")
     address = recipe.backbone if stored is None else run.locate(recipe.backbone, stored.base)
     backbone = backbones.load(address, classes=len(splits.classes), image_size=recipe.image_size, seed=recipe.seed,
                               head_init=recipe.head_init)

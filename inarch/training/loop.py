@@ -41,6 +41,7 @@ class Loop:
         self.shards = Shards(order, engine.process_index, engine.num_processes)
         self.generations, self.state = Generations(run.checkpoints, self.recipe.keep), State()
         self.saved, self.saved_at = 0, time.monotonic()  # before the first update there is nothing to save
+        self.begun = False
 
     def prepare(self) -> None:
         """Find what feeds the training, and the optimizer; with several processes, join them."""
@@ -68,15 +69,14 @@ class Loop:
     # training
 
     def fit(self) -> None:
-        """All epochs that are left. Leaves by ``Interrupted`` (resumable) or ``TrainingDiverged`` after saving where it stood."""
+        """All epochs that are left; saves where it stands before a ``TrainingDiverged`` leaves it."""
+        self.begun = True
         trackers = Trackers(self.engine, self.recipe, self.run, self.state.epochs)
         self.progress.begin(self.total, self.state.updates)
         try:
             while self.state.epochs < self.recipe.epochs:
                 self._epoch()
                 self._close_epoch(trackers)
-        except Stop:
-            self.stop()
         except TrainingDiverged:
             self.save()
             raise
@@ -84,9 +84,10 @@ class Loop:
             trackers.close()
 
     def stop(self) -> None:
-        """Save and leave."""
-        self.save()
-        self.progress.say(f"stopped after update {self.state.updates} of {self.total}")
+        """Save where it stands, and leave by ``Interrupted``."""
+        if self.begun:
+            self.save()
+            self.progress.say(f"stopped after update {self.state.updates} of {self.total}")
         self.progress.say(f"go on with: inarch train --resume {self.run}")
         raise self.interrupts.interrupted()
 

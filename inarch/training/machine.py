@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +14,8 @@ from torch import Tensor, nn
 from inarch.errors import ConfigError, InarchError, need
 from inarch.recipe import Recipe
 
-TRACKERS = {"wandb": "wandb", "mlflow": "mlflow", "trackio": "trackio"}
+WHOLE = frozenset({"full", "bitfit"})
+LOST = ("Connection closed", "Connection reset", "Broken pipe", "timed out", "Timed out", "remote", "peer")
 
 
 def accelerator(recipe: Recipe) -> Any:
@@ -27,9 +30,29 @@ def accelerator(recipe: Recipe) -> Any:
     alone = PartialState._shared_state == {} or PartialState().num_processes == 1
     AcceleratorState._reset_state(reset_partial_state=alone)  # an earlier run of this process may have used another precision
     precision = recipe.precision if recipe.precision in ("bf16", "fp16") else "no"
-    once = DistributedDataParallelKwargs(broadcast_buffers=False)  # the frozen base never changes
+    # the frozen base never changes, so its buffers need no sync; a base trained as a whole may hold tensors that nothing reads
+    joined = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=recipe.method.lower() in WHOLE)
     return Accelerator(cpu=recipe.device == "cpu", mixed_precision=precision, log_with=[*recipe.report_to] or None,
-                       project_dir=str(recipe.folder()), kwargs_handlers=[once], step_scheduler_with_optimizer=False)
+                       project_dir=str(recipe.folder()), kwargs_handlers=[joined])
+
+
+def prepared(engine: Any, net: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, Any]:
+    """Net and optimizer as the engine runs them."""
+    with warnings.catch_warnings():  # the successor that torch names still sends every buffer once
+        warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
+        return engine.prepare(net, optimizer)
+
+
+@contextlib.contextmanager
+def together(engine: Any) -> Iterator[None]:
+    """Work in which a process may be lost: the others end too, and say why."""
+    try:
+        yield
+    except RuntimeError as problem:
+        if engine.num_processes == 1 or not any(word in str(problem) for word in LOST):
+            raise
+        reason = str(problem).splitlines()[0]
+        raise InarchError(f"another process of this run is gone ({reason}); see what it said above, then resume") from problem
 
 
 def _check_device(recipe: Recipe) -> None:
@@ -42,10 +65,8 @@ def _check_device(recipe: Recipe) -> None:
 
 
 def _check_trackers(recipe: Recipe) -> None:
-    import importlib.util
-
     for name in recipe.report_to:
-        if importlib.util.find_spec(TRACKERS[name]) is None:
+        if importlib.util.find_spec(name) is None:
             raise ConfigError(f"report_to={name!r}: {name} is not installed; install it with: pip install {name}")
 
 

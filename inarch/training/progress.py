@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 
@@ -21,25 +22,43 @@ class Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.stop()
+        self._close()
 
     def say(self, text: str) -> None:
         if self.console is not None:
             self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
+    def looking(self) -> Callable[[int, int], None]:
+        """A tick for the look at every image before training; the bar goes when all are seen."""
+        def tick(done: int, total: int) -> None:
+            if self.live and self.bar is None:
+                self._open("looking at images", total)
+            if self.bar is not None:
+                self.bar.update(self.task, completed=done, total=total)
+            if done == total:
+                self._close()
+        return tick
+
     def begin(self, total: int, done: int) -> None:
         """``total`` updates, ``done`` of them before this process began."""
         self.began, self.start = time.perf_counter(), done
-        if not self.live:
-            return
+        if self.live:
+            self._open("training", total, done)
+
+    def _open(self, what: str, total: int, done: int = 0) -> None:
+        self._close()
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
         self.bar = Bar(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[facts]}"),
                        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=self.console, transient=True)
         self.bar.start()
-        self.task = self.bar.add_task("training", total=total, completed=done, facts="")
+        self.task = self.bar.add_task(what, total=total, completed=done, facts="")
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
 
     def update(self, done: int, epoch: str, loss: float, rate: float) -> None:
         if self.bar is not None:

@@ -44,7 +44,7 @@ class Updater:
         self.engine, self.job, self.objective, self.shards, self.schedule = engine, job, objective, shards, schedule
         self.trained = job.trained
         adamw = torch.optim.AdamW(self.trained.values(), lr=recipe.lr, betas=BETAS, eps=1e-8, weight_decay=recipe.weight_decay)
-        self.net, self.optimizer = engine.prepare(net, adamw)
+        self.net, self.optimizer = machine.prepared(engine, net, adamw)
         self.labels, self.names = torch.from_numpy(job.table.labels), job.table.names
         self.in_a_row = 0
 

@@ -17,9 +17,10 @@ from inarch.adapter import Fold, Parallel, Post, Pre
 from inarch.anatomy import tensor_at
 from inarch.container import Container, Scion, container_of
 from inarch.errors import CannotFold
-from inarch.graft import MERGED, detach, join_again
+from inarch.grafting import MERGED
 from inarch.joint import Joint
 from inarch.ports import Site, Weight
+from inarch.wiring import detach, join_again
 
 
 @dataclass

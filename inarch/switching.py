@@ -1,0 +1,82 @@
+"""use and disabled: which of a model's adapters is on, with its own thawed values and head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+from inarch.container import Container, Scion, container_of
+from inarch.errors import CannotGraft
+
+
+def use(model: nn.Module, *names: str) -> nn.Module:
+    """Make the named adapters the active ones (none: the frozen base); returns the model.
+
+    Several active adapters add up at each site. Two that thaw the same parameter, or two heads, cannot be active together.
+    """
+    container = container_of(model)
+    wanted = {name: container.scion(name) for name in names}
+    _refuse_clashes(wanted)
+    for scion in container.active().values():
+        _deactivate(model, container, scion)
+    for scion in wanted.values():
+        _activate(model, container, scion)
+    return model
+
+
+@contextmanager
+def disabled(model: nn.Module) -> Iterator[nn.Module]:
+    """The frozen base, for a moment: no adapter, every thawed parameter and the head as they were before the first graft."""
+    names = tuple(container_of(model).active())
+    use(model)
+    try:
+        yield model
+    finally:
+        use(model, *names)
+
+
+def _refuse_clashes(wanted: dict[str, Scion]) -> None:
+    owner: dict[str, str] = {}
+    for name, scion in wanted.items():
+        for thing in scion.thawed + (["its own head"] if scion.brought_head else []):
+            if thing in owner:
+                raise CannotGraft(f"adapters {owner[thing]!r} and {name!r} both train {thing}; use one of them at a time")
+            owner[thing] = name
+
+
+def _swap_head(model: nn.Module, container: Container, new: nn.Module) -> nn.Module:
+    parent, _, leaf = container.head_path.rpartition(".")
+    owner = model.get_submodule(parent)
+    old = owner._modules[leaf]
+    owner._modules[leaf] = new
+    return old  # type: ignore[return-value]
+
+
+def _deactivate(model: nn.Module, container: Container, scion: Scion) -> None:
+    parameters = dict(model.named_parameters())
+    for name in scion.thawed:
+        scion.kept.put(name, parameters[name].data)
+        parameters[name].data.copy_(container.pristine[name])
+        parameters[name].requires_grad_(False)
+    if scion.brought_head:
+        scion.head = _swap_head(model, container, container.base_head)
+        scion.head.requires_grad_(False)
+    for parameter in scion.trained().values():
+        parameter.requires_grad_(False)
+    scion.active, scion.prepared = False, {}
+
+
+def _activate(model: nn.Module, container: Container, scion: Scion) -> None:
+    if scion.brought_head:
+        _swap_head(model, container, scion.head)
+        scion.head.requires_grad_(True)
+        scion.head = None
+    parameters = dict(model.named_parameters())
+    for name in scion.thawed:
+        parameters[name].data.copy_(scion.kept[name])
+        parameters[name].requires_grad_(True)
+    for parameter in scion.trained().values():
+        parameter.requires_grad_(True)
+    scion.active = True

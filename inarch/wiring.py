@@ -1,0 +1,90 @@
+"""Hooks on and off: which ports a joint needs, and the watch at each tower's root."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from inarch import anatomy
+from inarch.container import Container
+from inarch.errors import CannotGraft
+from inarch.joint import Hook, Joint
+
+
+@dataclass(eq=False)
+class Watch:
+    """At a tower's root: prepares the adapters, and once, after the first forward, checks that every site reacted."""
+
+    container: Container
+    tower: str
+    checked: bool = False
+
+    def __call__(self, module: nn.Module, args: tuple, output: object = None) -> None:
+        if output is None:
+            for scion in self.container.active().values():
+                if scion.prepares:
+                    scion.prepare()
+        elif not self.checked and not torch.compiler.is_compiling():
+            self.checked = True
+            _refuse_dead(self.container, self.tower)
+
+
+def _refuse_dead(container: Container, tower: str) -> None:
+    joints = [j for j in container.joints.values() if j.site.tower == tower and j.active()]
+    dead = [f"{j.site.block} {h.port}" for j in joints for h in hooks(j) if h.gesture not in j.reached]
+    if dead:
+        raise CannotGraft(f"{len(dead)} ports were never reached in a forward of the {tower} tower, so nothing there would be adapted: "
+                          f"{', '.join(dead[:10])}; mend the row in inarch/anatomy.py")
+
+
+def hooks(joint: Joint) -> list[Hook]:
+    """The hooks that this joint needs for the links it has."""
+    span = joint.site.span
+    wanted = []
+    if any(link.reads_residual for link in joint.links):
+        wanted.append(Hook(joint, "start", span.residual))  # type: ignore[arg-type]
+    if any(link.edits_enter or not link.reads_residual for link in joint.links):
+        wanted.append(Hook(joint, "enter", span.enter))
+    if span.carries or any(link.edits_leave for link in joint.links):
+        wanted.append(Hook(joint, "leave", span.leave))
+    return wanted if joint.links else []
+
+
+def attach(model: nn.Module, container: Container, key: tuple[str, str], joint: Joint) -> None:
+    """Renew the hooks of one joint; a joint without links is dropped."""
+    for handle in container.handles.pop(key, []):
+        handle.remove()
+    if not joint.links:
+        del container.joints[key]
+        return
+    block = model.get_submodule(joint.site.block)
+    container.handles[key] = [hook.attach(block) for hook in hooks(joint)]
+
+
+def detach(container: Container) -> None:
+    """Take every hook off the model; the joints stay, so that ``join_again`` can put them back."""
+    for handles in [*container.handles.values(), container.guards]:
+        for handle in handles:
+            handle.remove()
+    container.handles, container.guards = {}, []
+
+
+def join_again(model: nn.Module, container: Container) -> None:
+    """Put the hooks of all joints and the watches of all towers back."""
+    for key, joint in list(container.joints.items()):
+        attach(model, container, key, joint)
+    watch(model, container)
+
+
+def watch(model: nn.Module, container: Container) -> None:
+    """Renew the watches of all towers that have joints."""
+    for guard in container.guards:
+        guard.remove()
+    towers = {block.tower: block.root for block in anatomy.blocks(model)}
+    adapted = {joint.site.tower for joint in container.joints.values()}
+    container.guards = []
+    for tower in adapted:
+        root, eye = model.get_submodule(towers[tower]), Watch(container, tower)
+        container.guards += [root.register_forward_pre_hook(eye), root.register_forward_hook(eye)]

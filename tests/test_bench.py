@@ -1,0 +1,248 @@
+"""bench: the exact parts (saved bytes, graph, bookkeeping) by equality; no test depends on a time."""
+
+import copy
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import inarch
+from inarch import ARC, Linear, anatomy
+from inarch.bench import imports, machine, report, results, subjects, timing, train
+from inarch.bench.saved import blocks_in_graph, loss, saved, saved_bytes
+from inarch.errors import ConfigError, MissingExtra
+
+DIM, DEPTH, HIDDEN, SIDE, PATCH, CLASSES = 64, 3, 256, 32, 8, 5
+UNIT = ((SIDE // PATCH) ** 2 + 1) * DIM * 4  # bytes of one image's tokens in single precision
+HEAD = (DIM + 1) * CLASSES
+ROOT = Path(__file__).parents[1]
+
+
+@cache
+def pristine() -> nn.Module:
+    from transformers import ViTConfig, ViTForImageClassification
+
+    config = ViTConfig(hidden_size=DIM, num_hidden_layers=DEPTH, num_attention_heads=4, intermediate_size=HIDDEN, image_size=SIDE,
+                       patch_size=PATCH, num_labels=CLASSES)
+    return ViTForImageClassification(config).train()
+
+
+def tiny() -> nn.Module:
+    return copy.deepcopy(pristine())
+
+
+def batch(size: int) -> tuple[Tensor, Tensor]:
+    return torch.ones(size, 3, SIDE, SIDE), torch.zeros(size, dtype=torch.long)
+
+
+def kept(name: str) -> int:
+    return saved(subjects.prepared(tiny(), name), batch).per_image
+
+
+def test_saved_bytes_of_a_small_network_are_those_counted_by_hand():
+    network = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+    found = saved(network, lambda size: (torch.ones(size, 8), torch.zeros(size, dtype=torch.long)))
+    # its input, the ReLU's output (which the next layer keeps too, counted once), log-probabilities, one label of eight bytes
+    assert found.per_image == 4 * (8 + 16 + 4) + 8
+    assert found.fixed == 4  # the total weight of the loss
+
+
+def test_a_storage_that_several_nodes_keep_counts_once_and_whole():
+    class Slices(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            x = x * 2.0
+            return (x[:, :4] * x[:, :4].sin()).requires_grad_() * 3.0
+
+    rows = torch.ones(2, 8, requires_grad=True)
+    found = saved_bytes(Slices(), rows, torch.zeros(2, dtype=torch.long))
+    # 2 x (a slice is kept: all of it), its sine, log-probabilities, labels, total weight
+    assert found == 4 * (2 * 8 + 2 * 4 + 2 * 4) + 2 * 8 + 4
+
+
+def test_the_linear_probe_keeps_the_last_tokens_and_the_loss_only():
+    assert kept("linear") == UNIT + 4 * CLASSES + 8
+
+
+def test_the_floor_keeps_what_the_input_gradient_needs():
+    """Two norm inputs, q, k, v and the attention's output, and the MLP's hidden tokens, in every block."""
+    units = DEPTH * (6 + HIDDEN // DIM) + 2  # and the last norm's input and output
+    assert units * UNIT <= kept("floor") <= 1.1 * units * UNIT
+
+
+def test_memory_is_ordered_as_the_graphs_are():
+    found = {name: kept(name) for name in ("linear", "floor", "arc", "full")}
+    top = saved(inarch.graft(tiny(), ARC(rank=4, layers="-1:"), thaw="head"), batch).per_image
+    assert found["linear"] < top < found["floor"] < found["arc"] < found["full"]
+
+
+def test_lower_layers_cost_nothing_when_only_upper_ones_are_adapted():
+    """The k top layers of ARC keep exactly what those layers keep when all are adapted."""
+    sizes = [saved(inarch.graft(tiny(), ARC(rank=4, layers=f"-{k}:"), thaw="head"), batch).per_image for k in (1, 2, 3)]
+    assert sizes[0] < sizes[1] < sizes[2] and sizes[2] - sizes[1] == sizes[1] - sizes[0]
+
+
+@pytest.mark.parametrize("name, reached", [("floor", 3), ("arc", 3), ("linear", 0), ("lora", 3), ("full", 3)])
+def test_blocks_in_graph(name: str, reached: int):
+    assert blocks_in_graph(subjects.prepared(tiny(), name), batch(1)[0]) == [False] * (3 - reached) + [True] * reached
+
+
+def graph(root: torch.autograd.graph.Node) -> list[torch.autograd.graph.Node]:
+    seen, waiting = {root}, [root]
+    while waiting:
+        for node, _ in waiting.pop().next_functions:
+            if node is not None and node not in seen:
+                seen.add(node)
+                waiting.append(node)
+    return list(seen)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_no_autograd_node_below_the_first_adapter(k: int):
+    model = inarch.graft(tiny(), ARC(rank=4, layers=f"-{k}:"), thaw="head")
+    assert blocks_in_graph(model, batch(1)[0]) == [False] * (3 - k) + [True] * k
+    nodes = graph(loss(model, *batch(2)).grad_fn)
+    leaves = {node.variable for node in nodes if "AccumulateGrad" in node.name()}
+    assert leaves == {p for p in model.parameters() if p.requires_grad}
+    # each adapted block's second norm, the first norm of all but the lowest of them, and the last norm
+    assert sum(node.name() == "NativeLayerNormBackward0" for node in nodes) == 2 * k
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
+def test_peft_trains_and_keeps_what_our_lora_does():
+    ours, theirs = (subjects.prepared(tiny(), name) for name in ("lora", "lora-peft"))
+    counts = [sum(p.numel() for p in model.parameters() if p.requires_grad) for model in (ours, theirs)]
+    assert counts[0] == counts[1] == DEPTH * 8 * (3 * 2 * DIM + DIM + HIDDEN) + HEAD
+    assert saved(ours, batch) == saved(theirs, batch)
+
+
+def test_the_floor_asks_for_the_first_block_s_input_gradient_and_trains_the_head_only():
+    model = subjects.prepared(tiny(), "floor")
+    inputs: list[Tensor] = []
+    anatomy.blocks(model)[0].module.register_forward_pre_hook(lambda block, args: inputs.append(args[0]))
+    loss(model, *batch(2)).backward()
+    assert inputs[0].is_leaf and inputs[0].grad.abs().sum() > 0
+    assert {name for name, p in model.named_parameters() if p.grad is not None} == {"classifier.weight", "classifier.bias"}
+
+
+def test_rivals_alternate_their_order_and_the_first_repeat_is_dropped():
+    calls: list[str] = []
+    rivals = {name: lambda name=name: calls.append(name) or len(calls) for name in "abc"}
+    ticks: list[str] = []
+    found = timing.race(rivals, 2, ticks.append)
+    assert "".join(calls) == "abc" "cba" "abc" and ticks == calls
+    assert found == {"a": [6, 7], "b": [5, 8], "c": [4, 9]}
+
+
+def test_ratios_are_paired_within_a_repeat():
+    assert timing.ratio([2.0, 30.0, 4.0], [1.0, 10.0, 4.0]) == timing.Ratio(2.0, 1.0, 3.0)
+
+
+def test_threads_are_put_back():
+    before = torch.get_num_threads()
+    with pytest.raises(ZeroDivisionError), timing.threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+        raise ZeroDivisionError
+    assert torch.get_num_threads() == before
+
+
+def test_a_step_trains_and_times_its_parts():
+    model = inarch.graft(tiny(), Linear())
+    before = model.classifier.weight.detach().clone()
+    step = timing.Trainer(model, batch(2))()
+    assert not torch.equal(before, model.classifier.weight) and model.classifier.weight.grad is None
+    assert step.total == step.forward + step.backward + step.optimiser
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> dict:
+    monkeypatch.setattr(subjects, "base", lambda name: tiny())
+    monkeypatch.setattr(subjects, "SIDE", SIDE)
+    monkeypatch.setattr(subjects, "CLASSES", CLASSES)
+    ticks: list[str] = []
+    found = train.bench_train(["ti"], ["linear", "arc"], batch=2, repeats=2, tick=ticks.append)
+    assert len(ticks) == train.steps(["ti"], ["linear", "arc"], 2) == 9
+    return found
+
+
+def test_bench_train_reports_what_it_measured(measured: dict):
+    entry = measured["models"]["ti"]
+    assert list(entry["methods"]) == ["floor", "linear", "arc"]
+    assert entry["settings"] == {"batch": 2, "repeats": 2, "threads": 1, "side": SIDE, "classes": CLASSES}
+    floor, linear, arc = entry["methods"].values()
+    assert floor["saved_ratio"] == 1 and floor["time_ratio"] == {"median": 1, "low": 1, "high": 1}
+    assert (linear["trained"], arc["trained"]) == (HEAD, HEAD + 2 * (DIM * 50 + DEPTH * (50 + DIM)))
+    assert linear["blocks_in_graph"] == 0 and arc["blocks_in_graph"] == arc["blocks"] == 3 and len(arc["steps"]) == 2
+    assert {"torch", "inarch", "python"} <= set(entry["versions"]) and entry["hardware"]
+
+
+def test_measurements_are_kept_per_model_and_shown(measured: dict, tmp_path: Path):
+    path = tmp_path / "train.json"
+    results.store(measured, path)
+    again = {**measured, "models": {"s": measured["models"]["ti"]}}
+    results.store(again, path)
+    assert set(results.fetch(path)["models"]) == {"ti", "s"}
+    page = report.write_report(tmp_path, tmp_path / "README.md").read_text()
+    assert page.index("ViT-Ti/16, batch 2") < page.index("ViT-S/16, batch 2") and page.count("| ARC r=50 ") == 2
+    assert " **1.000** |" in page and f"{HEAD:,}" in page
+
+
+def test_import_costs_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    quick = {"import torch": ("-c", "pass"), "import torch, inarch": ("-c", "pass"), "inarch --help": ("-c", "pass")}
+    monkeypatch.setattr(imports, "COMMANDS", quick)
+    found = imports.bench_import(repeats=2)
+    results.store(found, tmp_path / "import.json")
+    assert "| `inarch --help` " in report.report(tmp_path) and "inarch over torch" in report.report(tmp_path)
+    assert all(row["wall"]["low"] > 0 for row in found["commands"].values())
+    with pytest.raises(subprocess.CalledProcessError):
+        imports.Fresh(("-c", "raise SystemExit(3)"))()
+
+
+def test_what_cannot_be_measured_is_refused(tmp_path: Path):
+    for wrong in ({"models": ["xl"]}, {"methods": ["arx"]}, {"batch": 0}, {"repeats": 0}, {"n_threads": 0}):
+        with pytest.raises(ConfigError, match="bench: "):
+            train.bench_train(**wrong)
+    with pytest.raises(ConfigError, match="repeats=0"):
+        imports.bench_import(repeats=0)
+    with pytest.raises(ConfigError, match="no folder"):
+        results.check_place("train", tmp_path / "nowhere" / "train.json")
+    with pytest.raises(ConfigError, match="no measurements"):
+        report.report(tmp_path)
+    with pytest.raises(ConfigError, match="no folder"):
+        report.write_report(tmp_path, tmp_path / "nowhere" / "README.md")
+
+
+def test_a_file_of_something_else_is_not_overwritten(tmp_path: Path):
+    path = tmp_path / "other.json"
+    path.write_text('{"format": 1, "kind": "import"}')
+    with pytest.raises(ConfigError, match="choose another file"):
+        results.check_place("train", path)
+    path.write_text('{"name": "package"}')
+    with pytest.raises(ConfigError, match="holds no measurements"):
+        results.store({"format": 1, "kind": "import"}, path)
+    assert path.read_text() == '{"name": "package"}'
+
+
+def test_the_floor_comes_first_and_methods_in_table_order():
+    assert subjects.chosen(["full", "arc"]) == ["floor", "arc", "full"]
+    assert subjects.chosen(None) == list(subjects.SUBJECTS)
+
+
+def test_peft_is_left_out_where_it_is_absent_and_missed_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(subjects.importlib.util, "find_spec", lambda name: None)
+    assert subjects.chosen(None) == [name for name in subjects.SUBJECTS if name != "lora-peft"]
+    with pytest.raises(MissingExtra, match=r"inarch\[peft\]"):
+        subjects.prepared(tiny(), "lora-peft")
+
+
+def test_a_measurement_names_its_circumstances(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    found = machine.circumstances()
+    assert set(found) == {"date", "commit", "hardware", "versions", "load"}
+    monkeypatch.setattr(inarch, "__file__", str(tmp_path / "inarch" / "__init__.py"))
+    assert machine.commit() is None  # an installed package lies in no checkout
+
+
+def test_the_page_in_the_repository_is_the_one_its_measurements_give():
+    assert (ROOT / "bench" / "README.md").read_text() == report.report(ROOT / "results" / "bench")

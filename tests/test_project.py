@@ -1,0 +1,167 @@
+"""The shape of the project: what may import what, what may never be called, how long a file may be, what start-up costs."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+import inarch
+
+PACKAGE = ROOT / "inarch"
+FILES = sorted(PACKAGE.rglob("*.py"))
+CORE = """errors preprocess ports anatomy adapter joint container wiring switching grafting merging counting checkpoint files
+fingerprint roles probe""".split()
+METHODS = sorted((PACKAGE / "methods").glob("*.py"))
+MAY_IMPORT = {"torch", "safetensors", "inarch", *sys.stdlib_module_names}
+LAZY = set("""timm transformers open_clip peft datasets accelerate matplotlib sklearn pydantic PIL numpy rich typer torchvision
+huggingface_hub tensorboard pandas""".split())
+PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+CALLS = {"eval", "exec", "torch.load", "torch.save", "yaml.load", "yaml.unsafe_load", "os.system", "os.popen", "torch.hub.load"}
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def imported(node: ast.AST) -> set[str]:
+    """Modules imported anywhere below ``node``, whole dotted names, those under TYPE_CHECKING left out."""
+    if type_checking(node):
+        return set()
+    if isinstance(node, ast.Import):
+        return {alias.name for alias in node.names}
+    if isinstance(node, ast.ImportFrom):
+        return {f"{node.module}.{alias.name}" for alias in node.names}
+    return set().union(*map(imported, ast.iter_child_nodes(node)))
+
+
+def dangers(code: ast.AST) -> list[str]:
+    """Calls and imports that can run what a file says: pickle and its friends, eval, shells, remote code."""
+    found = []
+    for node in ast.walk(code):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            found += [m for m in imported(node) if m.partition(".")[0] in PICKLES]
+        if isinstance(node, ast.Call):
+            found += _dangerous_call(node)
+    return found
+
+
+def _dangerous_call(call: ast.Call) -> list[str]:
+    called = ast.unparse(call.func)
+    flags = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+    words = [f"{key}=True" for key in ("trust_remote_code", "shell", "allow_pickle") if flags.get(key) == "True"]
+    if called == "np.load" and flags.get("allow_pickle") != "False":
+        words.append("np.load without allow_pickle=False")
+    return [called] * (called in CALLS) + words
+
+
+@pytest.mark.parametrize("code", [
+    "import pickle", "from joblib import load", "eval('1')", "torch.load(f)", "yaml.load(f)", "subprocess.run('ls', shell=True)",
+    "AutoModel.from_pretrained(x, trust_remote_code=True)", "np.load(f)", "np.load(f, allow_pickle=True)",
+])  # fmt: skip
+def test_the_scan_sees(code: str) -> None:
+    assert dangers(ast.parse(code))
+
+
+@pytest.mark.parametrize("path", [*FILES, *sorted((ROOT / "scripts").rglob("*.py"))], ids=name)
+def test_nothing_that_runs_foreign_code(path: Path) -> None:
+    assert dangers(tree(path)) == []
+
+
+@pytest.mark.parametrize("module", CORE)
+def test_core_stands_on_torch_and_safetensors(module: str) -> None:
+    foreign = {m for m in imported(tree(PACKAGE / f"{module}.py")) if m.partition(".")[0] not in MAY_IMPORT}
+    assert foreign == set()
+
+
+@pytest.mark.parametrize("module", CORE)
+def test_core_never_looks_up(module: str) -> None:
+    """Arrows point one way: the core imports the core and the methods, nothing that stands on it."""
+    inside = {m.split(".")[1] for m in imported(tree(PACKAGE / f"{module}.py")) if m.startswith("inarch.")}
+    assert inside <= {*CORE, "methods"}
+
+
+@pytest.mark.parametrize("path", METHODS, ids=name)
+def test_methods_never_meet_a_backbone(path: Path) -> None:
+    found = imported(tree(path))
+    assert {m for m in found if m.partition(".")[0] not in MAY_IMPORT} == set()
+    assert {m.split(".")[1] for m in found if m.startswith("inarch.")} <= {"adapter", "ports", "errors", "methods"}
+
+
+def test_anatomy_never_meets_a_method() -> None:
+    assert not any(m.startswith("inarch.methods") for m in imported(tree(PACKAGE / "anatomy.py")))
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_files_are_short(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 250
+    assert path.stem not in {"utils", "util", "helpers", "helper", "misc", "common"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_functions_are_short(path: Path) -> None:
+    functions = [n for n in ast.walk(tree(path)) if isinstance(n, ast.FunctionDef)]
+    assert [f"{f.name}: {f.end_lineno - f.lineno + 1} lines" for f in functions if f.end_lineno - f.lineno >= 40] == []
+
+
+def test_every_module_says_its_idea() -> None:
+    assert [name(path) for path in FILES if not ast.get_docstring(tree(path))] == []
+
+
+def python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT).stdout
+
+
+def test_import_brings_the_core_only() -> None:
+    loaded = python("import inarch, sys; inarch.ARC, inarch.graft, inarch.save, inarch.merge; print(*sys.modules)").split()
+    alone = python("import torch, safetensors.torch, sys; print(*sys.modules)").split()
+    assert (set(loaded) - set(alone)) & LAZY == set()
+
+
+def test_submodules_do_not_hide_the_functions_of_their_name() -> None:
+    """Importing a module sets it as an attribute of its package: no module may be called like a public function."""
+    modules = {path.stem for path in PACKAGE.glob("*.py")} | {path.name for path in PACKAGE.iterdir() if path.is_dir()}
+    assert modules & set(inarch.__all__) == set()
+
+
+def test_help_needs_no_torch() -> None:
+    """Half a second is not to be had with torch, and 0.2 s are taken without it; the time itself is no test's business."""
+    code = "import sys; from inarch.cli import main; main(['--help']); assert 'torch' not in sys.modules, 'torch was imported'"
+    assert "check-data" in python(code)
+
+
+def test_public_names_are_all_there() -> None:
+    import inarch
+
+    assert [word for word in inarch.__all__ if not hasattr(inarch, word)] == []
+
+
+def test_pins_lie_in_the_tested_ranges() -> None:
+    from packaging.requirements import Requirement
+
+    pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+    pins = {key.lower().replace("_", "-"): value for key, value in pins.items()}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wishes = [*project["dependencies"], *(w for extra in project["optional-dependencies"].values() for w in extra)]
+    for wish in map(Requirement, wishes):
+        if wish.name != "inarch":
+            assert wish.specifier.contains(pins[wish.name.lower().replace("_", "-")]), wish
+
+
+def test_version_is_said_once() -> None:
+    import inarch
+
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == inarch.__version__
