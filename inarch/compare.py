@@ -17,7 +17,7 @@ from inarch.caveats import caveats
 from inarch.errors import need
 from inarch.matrix import matrix
 from inarch.results import embedded_record, mark, read_all
-from inarch.rows import GONE, Row, distinct, rows_of
+from inarch.rows import GONE, Row, distinct, percent, rows_of
 
 Column = tuple[str, Callable[[Row], str], bool]  # title, cell, right-aligned
 
@@ -28,6 +28,7 @@ COLUMNS: tuple[Column, ...] = (
     ("backbone", lambda row: row.backbone, False),
     ("px", lambda row: str(row.first.image_size or GONE), True),
     ("n", lambda row: str(len(row.results)), True),
+    ("val", lambda row: GONE if row.val is None else percent(row.val), True),
     ("test", lambda row: row.score_text(), True),
     ("trained\nno head", lambda row: f"{row.first.without_head:,}", True),
     ("trained\nwith head", lambda row: f"{row.first.with_head:,}", True),
@@ -81,8 +82,10 @@ class Comparison:
 
     @property
     def columns(self) -> list[Column]:
-        """Those in which rows differ, and the ones that always stand."""
-        return [c for c in COLUMNS if c[0] not in ONCE or len({c[1](row) for row in self.rows}) > 1]
+        """Those in which rows differ, and the ones that always stand; validation only where some run was not tested."""
+        untested = any(row.missing for row in self.rows)
+        told = {title for title, cell, _ in COLUMNS if title not in ONCE or len({cell(row) for row in self.rows}) > 1}
+        return [column for column in COLUMNS if column[0] in told and (untested or column[0] != "val")]
 
     @property
     def caption(self) -> str:

@@ -8,15 +8,18 @@ Pictures come from the data once; the run folder keeps them, so that a report ca
 from __future__ import annotations
 
 import io
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inarch import files, metrics
 from inarch.data import Splits, Table
-from inarch.errors import DataError, InarchError
+from inarch.errors import CheckpointError, Corrupt, DataError, InarchError
 from inarch.run import Run
 
 MOST = 16
@@ -116,10 +119,21 @@ def _kept(run: Run, part: str, rows: Sequence[int]) -> list[bytes]:
     path = run.folder / KEPT
     if not path.is_file():
         return []
-    with np.load(path, allow_pickle=False) as arrays:
-        if str(arrays["part"]) != part or arrays["rows"].tolist() != list(rows):
-            return []  # of an earlier scoring
-        return [arrays[f"png_{row}"].tobytes() for row in rows]
+    try:
+        kept = arrays_of(path)
+    except CheckpointError:
+        return []  # they can be drawn anew
+    same = str(kept.get("part")) == part and kept.get("rows", np.empty(0)).tolist() == list(rows)
+    return [kept[f"png_{row}"].tobytes() for row in rows if f"png_{row}" in kept] if same else []
+
+
+def arrays_of(path: Path) -> dict[str, NDArray]:
+    """All arrays of an ``.npz``, none of them a pickle; ``Corrupt`` when it cannot be read."""
+    try:
+        with np.load(io.BytesIO(files.read(path)), allow_pickle=False) as stored:
+            return dict(stored)
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
+        raise Corrupt(f"{path} cannot be read ({problem}); restore it, or train again") from problem
 
 
 def _keep(run: Run, part: str, rows: Sequence[int], drawn: Sequence[bytes]) -> None:

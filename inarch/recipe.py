@@ -29,6 +29,9 @@ RECIPE_CAP = 1 << 20  # bytes; a larger file is no recipe
 PRESET = "hf:google/vit-base-patch16-224-in21k"  # documented in inarch/backbones/hub.py
 FREE = frozenset({"out", "workers", "tensorboard", "report", "report_to", "checkpoint_every", "keep"})  # may change on resume
 
+# where ARC's learning rate would be wrong: the image-classification guides of peft and of transformers, both on ViT-B and Food-101
+LR = {"lora": 5e-3, "full": 5e-5}
+
 Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -79,7 +82,7 @@ class Recipe(BaseModel):
     warmup_epochs: NotNegative | None = None  # None: a tenth of the epochs, as 10 of 100 in [4.1]
     batch_size: Whole = 32  # [4.1]; over all processes, per backward pass
     accumulate: Whole = 1  # backward passes per update
-    lr: Positive = 1e-2  # [VTAB] 1e-2; [FGVC] 5e-3
+    lr: Positive = 1e-2  # [VTAB] 1e-2; [FGVC] 5e-3; for LoRA 5e-3, for full fine-tuning 5e-5
     weight_decay: NotNegative = 0.0  # [VTAB] 0; [FGVC] 1e-2
     clip: NotNegative = 1.0  # global norm of the gradient [4.1]; 0: not clipped
     head_init: Literal["zeros", "library"] = "zeros"  # [4.1]
@@ -109,6 +112,8 @@ class Recipe(BaseModel):
         """A checked recipe; ``ConfigError`` naming ``where``, the key, what was found and what was expected."""
         for key in fields.keys() - Recipe.model_fields.keys():
             raise ConfigError(f"{where}: unknown key {key!r}; {nearest(key, Recipe.model_fields)}")
+        if fields.get("method") in LR:
+            fields = {"lr": LR[fields["method"]]} | fields
         try:
             recipe = Recipe.model_validate(fields)
         except ValidationError as problem:

@@ -86,11 +86,13 @@ def read_story(run: Run) -> Story:
 def _predictions(run: Run) -> tuple[str, NDArray[Any], NDArray[Any], tuple[str, ...]]:
     if not run.predictions.is_file():
         raise Incomplete(f"{run} has no {run.predictions.name}; it is written at the end of training: restore it, or train again")
-    with np.load(run.predictions, allow_pickle=False) as arrays:
-        part = next((part for part in ("test", "val") if f"{part}_logits" in arrays), None)
-        if part is None:
-            raise Corrupt(f"{run.predictions}: no test_logits and no val_logits; found {', '.join(arrays) or 'nothing'}")
-        logits, labels, names = (arrays[f"{part}_{what}"] for what in ("logits", "labels", "names"))
+    arrays = mistakes.arrays_of(run.predictions)
+    wanted = {part: [f"{part}_{what}" for what in ("logits", "labels", "names")] for part in ("test", "val")}
+    part = next((part for part, keys in wanted.items() if all(key in arrays for key in keys)), None)
+    if part is None:
+        there = ", ".join(arrays) or "nothing"
+        raise Corrupt(f"{run.predictions}: expected {', '.join(wanted['test'])}, or the same of val; found {there}")
+    logits, labels, names = (arrays[key] for key in wanted[part])
     return part, logits, labels, tuple(map(str, names))
 
 

@@ -44,6 +44,11 @@ class Row:
         return mean([result.score for result in self.results])
 
     @property
+    def val(self) -> float | None:
+        """Mean on validation, where every seed has it."""
+        return mean([result.val for result in self.results])
+
+    @property
     def span(self) -> tuple[float, float] | None:
         """Worst and best seed."""
         scores = [result.score for result in self.results if result.score is not None]

@@ -16,8 +16,10 @@ import torch
 import inarch
 from inarch import provenance
 from inarch.checkpoint import read_card
+from inarch.data import workers_alive
 from inarch.errors import ConfigError, InarchError, Incomplete
 from inarch.recipe import Recipe
+from inarch.results import line
 from inarch.run import Card, Run
 from inarch.tasks.classify import score
 from inarch.training import machine
@@ -60,7 +62,7 @@ def _train(recipe: Recipe, run: Run, engine: Any, resume: bool, console: Any) ->
         with machine.main_first(engine):
             if engine.is_main_process:
                 _claim(run, job, stored, stack)
-        with machine.together(engine):
+        with machine.together(engine), workers_alive():
             _work(engine, job, run, progress, interrupts, resume)
     return run.folder
 
@@ -124,9 +126,7 @@ def _announce(job: Job, engine: Any, progress: Progress) -> None:
     count, data = job.card.count, job.card.data
     for note in data["notes"]:
         progress.say(f"note: {note}")
-    fields = job.recipe.method_config().fields().items()
-    chosen = ", ".join(f"{key}={value}" for key, value in fields if value is not None)
-    progress.say(f"{job.recipe.method}({chosen}) on {job.recipe.backbone}, {engine.device}")
+    progress.say(f"{line(job.recipe.method, job.recipe.method_config().fields())} on {job.recipe.backbone}, {engine.device}")
     progress.say(f"{count['trainable']:,} of {count['total']:,} numbers train ({count['percent']:.2f} %; "
                  f"{count['without_head']:,} without the head)")
     progress.say(f"{data['train']} train, {data['val']} val, {data['test']} test images of {len(job.splits.classes)} classes")

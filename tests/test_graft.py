@@ -7,7 +7,7 @@ import torch
 from families import FAMILIES, pristine
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-from toys import ToyPre, ToyPrepared
+from toys import ToyGate, ToyPre, ToyPrepared
 
 import inarch
 from inarch import ARC, BitFit, Linear, LoRA
@@ -218,3 +218,16 @@ def test_every_one_letter_typo_is_refused_with_the_right_key(key):
         typo = key[:position] + "x" + key[position + 1:]
         with pytest.raises(ConfigError, match=f"did you mean '{key}'"):
             ARC.parse({typo: 1})
+
+
+def test_after_reads_the_tensor_it_declares(model):
+    """A gate that reads the residual sees the start of the skip connection, before the norm, and not what the span reads."""
+    inarch.graft(model, ToyGate())
+    shake(model)
+    block, tokens = model.blocks[1], torch.randn(2, 5, 32, dtype=torch.float64)
+    gates = {span: getattr(model.inarch.default, f"vision_{span}_32").gate[1] for span in ("attn", "mlp")}
+    found = block(tokens)
+    with inarch.disabled(model):
+        middle = tokens + block.ls1(block.attn(block.norm1(tokens)) * torch.sigmoid(tokens * gates["attn"]))
+        expected = middle + block.ls2(block.mlp(block.norm2(middle)) * torch.sigmoid(middle * gates["mlp"]))
+    assert (found - expected).abs().max() < 1e-12

@@ -1,6 +1,6 @@
 """ARC, adapter re-composing (Dong et al., NeurIPS 2023, arXiv 2310.06234).
 
-    H = U + dropout((U W) * c_l) W^T + b_l          U [*, D]  what enters the span, after its norm
+    H = U + dropout(U (W * c_l)) W^T + b_l          U [*, D]  what enters the span, after its norm
                                                     W [D, r]  symmetric projection, one for all layers of the stack
                                                     c_l [r]   re-scaling of layer l,   b_l [D]  its bias
 Linear in U, so with A_l = I + W diag(c_l) W^T it folds into whatever reads H: M' = M A_l^T, m' = m + M b_l.
@@ -139,12 +139,13 @@ class ArcAdapter(Adapter):
             return self.down, self.down.mT
         return self.bases.at(i) if self.bases is not None else given.get_submodule(self.scope).at(i)
 
-    def rescale(self, z: Tensor, i: int) -> Tensor:
-        return z if self.scale is None else z * self.scale[i if len(self.scale) > 1 else 0]
+    def rescale(self, down: Tensor, i: int) -> Tensor:
+        """``W diag(c_i)``."""
+        return down if self.scale is None else down * self.scale[i if len(self.scale) > 1 else 0]
 
     def before(self, x: Tensor, i: int, given: Any) -> Tensor:
         down, up = self.factors(i, given)
-        z = F.dropout(self.rescale(x @ down, i), self.dropout, self.training)
+        z = F.dropout(x @ self.rescale(down, i), self.dropout, self.training)  # scaling W keeps z once for backward, not twice
         h = x + z @ up
         return h if self.bias is None else h + self.bias[i]
 

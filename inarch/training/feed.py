@@ -24,6 +24,10 @@ class Feed(Protocol):
         """``(inputs, labels)`` for each list of rows in the iterable ``rows``."""
         ...
 
+    def close(self) -> None:
+        """Let go of worker processes."""
+        ...
+
 
 class ImageFeed:
     """Images through a transform, by ``workers`` processes; without augmentation their pixels are kept where they fit."""
@@ -37,10 +41,16 @@ class ImageFeed:
 
     def batches(self, rows: Any, epoch: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         self.images.set_epoch(epoch)
-        if self.kept is None or self.kept[0] is not rows:
+        if self.kept is None or self.kept[0] != rows:
             self.kept = rows, self._loader(rows)
         for pixels, labels, _ in batches(self.kept[1]):
             yield pixels, labels
+
+    def close(self) -> None:
+        """End the workers now: torch would report the death of one wherever this process happens to be, saving or unlocking."""
+        kept, self.kept = self.kept, None
+        if kept is not None and self.workers and kept[1]._iterator is not None:
+            kept[1]._iterator._shutdown_workers()
 
     def _loader(self, rows: Any) -> DataLoader:
         options: dict[str, Any] = {"worker_init_fn": ignore_interrupts, "persistent_workers": True} if self.workers else {}
@@ -58,6 +68,9 @@ class FeatureFeed:
     def batches(self, rows: Any, epoch: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         for chosen in rows:
             yield self.features[chosen], self.labels[chosen]
+
+    def close(self) -> None:
+        """There are none."""
 
 
 def chunks(rows: int, batch: int, rank: int = 0, processes: int = 1) -> Sequence[list[int]]:

@@ -14,14 +14,15 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SHOW_CURSOR = b"\x1b[?25h\n"  # a live bar hides it
 
 
 class Interrupted(SystemExit):
     """The run was stopped by a signal and can be resumed; ``code`` is 130 (SIGINT) or 143 (SIGTERM)."""
 
 
-class Stop(Exception):
-    """Leaves a wait that a signal has ended; never seen outside the training loop."""
+class Stop(BaseException):
+    """Leaves a wait that a signal has ended. No Exception: a decoder's ``except Exception`` must not take it for a bad image."""
 
 
 class Interrupts:
@@ -44,6 +45,7 @@ class Interrupts:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.caught:
+            os.write(2, SHOW_CURSOR if os.isatty(2) else b"")
             os._exit(128 + number)
         self.caught = number
         if self._waiting:

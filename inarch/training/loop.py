@@ -82,6 +82,7 @@ class Loop:
             raise
         finally:
             trackers.close()
+            self.close()
 
     def stop(self) -> None:
         """Save where it stands, and leave by ``Interrupted``."""
@@ -90,6 +91,11 @@ class Loop:
             self.progress.say(f"stopped after update {self.state.updates} of {self.total}")
         self.progress.say(f"go on with: inarch train --resume {self.run}")
         raise self.interrupts.interrupted()
+
+    def close(self) -> None:
+        for feed in (self.source.feed, self.source.val):
+            if feed is not None:
+                feed.close()
 
     def _epoch(self) -> None:
         """The updates that are left of the epoch at hand."""
@@ -183,4 +189,8 @@ class Loop:
 
     def final(self, part: str, table: Any) -> np.ndarray:
         """Logits of a part by the whole model, as ``evaluate`` computes them."""
-        return self._logits(self.classifier, plain(self.job, table), part)
+        feed = plain(self.job, table)
+        try:
+            return self._logits(self.classifier, feed, part)
+        finally:
+            feed.close()

@@ -56,5 +56,8 @@ def features(
         return found
 
     classifier.eval()
-    found: torch.Tensor = collect(engine, feed, batch, compute, tick)
+    try:
+        found = collect(engine, feed, batch, compute, tick)
+    finally:
+        feed.close()
     return FeatureFeed(feed.table, found) if all(exact) else None

@@ -1,0 +1,92 @@
+"""Break the library in a dozen ways and see the tests notice each: a law that cannot fail is no law.
+
+    python tests/planted_faults.py            each fault in a copy of the checkout; exit 1 if one goes unnoticed
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Replace ``old`` by ``new`` in ``file``; ``tests`` (pytest words) must then fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+LAWS = "tests/test_laws.py -k hf-vit"
+FAULTS = [
+    Fault("the base is not frozen", "inarch/grafting.py", "        parameter.requires_grad_(False)\n    model.add_module",
+          "        pass\n    model.add_module", LAWS),
+    Fault("a transposed merge", "inarch/merging.py", "return (matrix @ up.mT) @ down.mT,", "return (matrix @ down) @ up,", LAWS),
+    Fault("the fold forgets the bias", "inarch/merging.py", "None if shift is None else matrix @ shift", "None", LAWS),
+    Fault("a gate reads the normed input instead of the residual", "inarch/wiring.py", 'Hook(joint, "start", span.residual)',
+          'Hook(joint, "start", span.enter)', "tests/test_graft.py -k declares"),
+    Fault("two adapters run in sequence instead of adding up", "inarch/joint.py", "return x + sum(e - x for e in edited)",
+          "return edited[-1]", "tests/test_graft.py -k add_up"),
+    Fault("unmerge subtracts nothing back", "inarch/merging.py",
+          "        _tensor(model, path).data.copy_(original)  # type: ignore[union-attr]", "        pass", LAWS),
+    Fault("a copy keeps the original's adapter", "inarch/joint.py", "class Joint:\n",
+          "class Joint:\n    def __deepcopy__(self, memo):\n        return self\n\n", LAWS),
+    Fault("ARC scales before the wrong projection", "inarch/methods/arc.py", "z = F.dropout(x @ self.rescale(down, i)",
+          "z = F.dropout(x @ self.rescale(down, 0)", "tests/test_golden_arc.py"),
+    Fault("the inner residual is left out", "inarch/methods/arc.py", "h = x + z @ up", "h = z @ up", "tests/test_golden_arc.py"),
+    Fault("the MLP scale starts at zero", "inarch/methods/arc.py", 'config.init == "published" and stack.span != "attn"',
+          "False", "tests/test_golden_arc.py tests/test_laws.py -k 'initialisation or hf-vit'"),
+    Fault("a damaged file is loaded", "inarch/checkpoint.py",
+          'if len(data) != card["bytes"] or files.sha256(data) != card["sha256"]:', "if False:",
+          "tests/test_checkpoint.py -k flipped"),
+    Fault("another backbone passes", "inarch/fingerprint.py", 'return None if stored[width] == found[width] else', "return None if True else",
+          "tests/test_checkpoint.py -k another_backbone"),
+    Fault("dropout folds in silence", "inarch/merging.py", "if link.adapter.stochastic and link.adapter.training:", "if False:",
+          "tests/test_merge.py -k dropout"),
+    Fault("use leaves the thawed values behind", "inarch/switching.py", "parameters[name].data.copy_(scion.kept[name])", "pass",
+          "tests/test_graft.py -k keeps_its_own"),
+    Fault("LoRA forgets alpha", "inarch/methods/lora.py", "F.linear(z, self.up[i]) * self.gain", "F.linear(z, self.up[i])",
+          "tests/test_peft_oracle.py"),
+    Fault("a dead port goes unnoticed", "inarch/wiring.py", "    if dead:\n", "    if False:\n", "tests/test_anatomy.py -k dead_port"),
+]
+
+
+def notices(fault: Fault) -> bool:
+    """Whether the tests named by the fault fail in a copy that has it; the fault's text must still be there to break."""
+    with tempfile.TemporaryDirectory() as place:
+        copy = Path(place) / "inarch"
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "results", "__pycache__", "*.egg-info"))
+        broken = copy / fault.file
+        text = broken.read_text()
+        if text.count(fault.old) != 1:
+            raise SystemExit(f"{fault.name}: {fault.file} holds the text to break {text.count(fault.old)} times; renew the fault")
+        broken.write_text(text.replace(fault.old, fault.new))
+        words = fault.tests.split(" -k ")
+        command = [sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider", *words[0].split()]
+        done = subprocess.run(command + (["-k", words[1].strip("'")] if words[1:] else []), cwd=copy, capture_output=True, text=True)
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"{fault.name}: pytest did not run ({done.returncode})\n{done.stdout[-2000:]}{done.stderr[-1000:]}")
+    return done.returncode == 1
+
+
+def main() -> int:
+    with ThreadPoolExecutor(2) as pool:
+        noticed = list(pool.map(notices, FAULTS))
+    for fault, seen in zip(FAULTS, noticed, strict=True):
+        print(f"{'caught' if seen else 'MISSED'}  {fault.name}")
+    print(f"{sum(noticed)} passed, {len(noticed) - sum(noticed)} failed")
+    return 0 if all(noticed) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
