@@ -54,7 +54,7 @@ def agree(model: nn.Module, tokens: Tensor, edits: list[dict[str, callable]], le
 def bare(model: nn.Module, block: nn.Module) -> nn.Module:
     """The same weights without hooks."""
     index = next(i for i, other in enumerate(model.vit.layers) if other is block)
-    return pristine("hf-vit").vit.layers[index].requires_grad_(False)
+    return copy.deepcopy(pristine("hf-vit").vit.layers[index]).requires_grad_(False)
 
 
 def leaves_of(model: nn.Module) -> dict[str, Tensor]:
