@@ -160,7 +160,7 @@ def arguments() -> argparse.Namespace:
     add("--epochs", type=int, default=Settings.epochs)
     add("--seed", type=int, default=Settings.seed)
     add("--threads", type=int, default=1, help="CPU threads")
-    parser.add_argument("--write-card", action="store_true", help="only write WEIGHTS.md from the record")
+    parser.add_argument("--write-card", action="store_true", help="only write WEIGHTS.md and origin.json from the record")
     return parser.parse_args()
 
 
@@ -180,7 +180,9 @@ def main() -> None:
         record = pretrain(args)
         write_json(args.record, record)
         json.dump(record, sys.stdout, indent=2)
-    write_card(json.loads(args.record.read_text()), ROOT / "WEIGHTS.md")
+    record = json.loads(args.record.read_text())
+    write_card(record, ROOT / "WEIGHTS.md")
+    write_json(args.out / "origin.json", {"licence": "Apache-2.0", "sets_seen": record["sets_seen"], "sha256": record["weights_sha256"]})
 
 
 if __name__ == "__main__":

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+from inarch import files
 from inarch.backbones import hf, weights_file
 from inarch.backbones.address import WEIGHTS, Address
 from inarch.backbones.backbone import Backbone, Wish
-
-LICENCE = "Apache-2.0"
+from inarch.errors import Corrupt
 
 
 def load(address: Address, wish: Wish) -> Backbone:
     folder = WEIGHTS / address.name
     config = hf.read_config(folder)
     model, _, native = hf.from_folder(folder, config, wish) if wish.weights else (hf.random_model(config, wish), [], False)
-    source = {"name": address.name, "revision": None, "licence": LICENCE, "pretrained": wish.weights,
-              "sha256": weights_file.sha256(weights_file.in_folder(folder, ("model.safetensors",)))}
+    source = {"name": address.name, "revision": None, "pretrained": wish.weights, **_origin(folder)}
     return hf.finished(model, str(address), hf.preprocess_of(folder, hf.side_of(config)), wish, source, native)
+
+
+def _origin(folder: Path) -> dict[str, Any]:
+    """Licence, data sets seen and SHA-256 of the weights, which must be those that lie there."""
+    record = folder / "origin.json"
+    origin = files.parse_json(files.read(record), record)
+    weights = weights_file.in_folder(folder, ("model.safetensors",))
+    if weights_file.sha256(weights) != origin["sha256"]:
+        raise Corrupt(f"{weights} is not the file that {record.name} names; install inarch again")
+    return origin
