@@ -112,7 +112,7 @@ class Recipe(BaseModel):
         """A checked recipe; ``ConfigError`` naming ``where``, the key, what was found and what was expected."""
         for key in fields.keys() - Recipe.model_fields.keys():
             raise ConfigError(f"{where}: unknown key {key!r}; {nearest(key, Recipe.model_fields)}")
-        if fields.get("method") in LR:
+        if isinstance(fields.get("method"), str) and fields["method"] in LR:
             fields = {"lr": LR[fields["method"]]} | fields
         try:
             recipe = Recipe.model_validate(fields)

@@ -83,6 +83,13 @@ def test_a_seed_without_test_score_leaves_no_mean(tmp_path):
     assert any("no test accuracy for seed 1" in note for note in found.notes)
 
 
+def test_validation_is_shown_where_a_run_was_not_tested(tmp_path):
+    tuned = result(lr=0.1, test=None, metrics={"val": {"accuracy": 0.6125}})
+    found = of(tmp_path / "tuning", tuned, result(lr=0.2, test=None))
+    assert "| n | val | test accuracy |" in found.markdown() and "| 61.3 | – (1 of 1 missing) |" in found.markdown()
+    assert "| val |" not in of(tmp_path / "tested", result()).markdown()
+
+
 @pytest.mark.parametrize(("second", "words"), [
     (LINEAR | {"seed": 5}, "no run with seed 0"),
     (LINEAR | {"epochs": 12}, "rows differ in epochs: 10, 12"),

@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as arrays
 from inarch.errors import ConfigError, DataError
 from inarch.metrics import average_precision, classification, multilabel, probabilities, ranks
 
-FAST = settings(max_examples=40, deadline=None)
+FAST = settings(max_examples=25, deadline=None)
 LOGITS = st.floats(-15, 15, width=32)  # sklearn clips probabilities at 2e-16, we do not
 COARSE = st.integers(-2, 2).map(float)  # makes ties
 

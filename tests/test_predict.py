@@ -102,7 +102,10 @@ def test_a_run_can_be_moved_and_read_from_anywhere(tmp_path, monkeypatch):
     place.mkdir()
     nursery = Nursery(place)
     monkeypatch.chdir(place)
-    run = train(nursery.recipe("runs/one", data="data.npz", backbone="./vit"))
+    odd = place / "we@home 1:1"  # characters that mean something in an address
+    odd.mkdir()
+    shutil.move(nursery.data, odd / "data.npz")
+    run = train(nursery.recipe("runs/one", data="we@home 1:1/data.npz", backbone="./vit"))
     assert str(tmp_path) not in (run / "recipe.toml").read_text() + (run / "run.json").read_text()
     expected = evaluate(run, device="cpu")
     monkeypatch.chdir(tmp_path)

@@ -147,6 +147,11 @@ def test_differences_ignore_only_what_cannot_change_the_result():
     assert recipe.differences(Recipe.parse(BASE | {"lr": 0.5, "set": {"rank": 8}})) != []
 
 
+def test_learning_rate_depends_on_the_method_unless_it_is_given():
+    assert [Recipe.parse(BASE | {"method": m}).lr for m in ("arc", "linear", "lora", "full")] == [1e-2, 1e-2, 5e-3, 5e-5]
+    assert Recipe.parse(BASE | {"method": "full", "lr": 0.1}).lr == 0.1
+
+
 def test_folder_names_what_is_trained():
     fields = {"data": "../shared/data/pets.npz", "backbone": "timm:vit_tiny@w/x.safetensors", "method": "lora", "seed": 3}
     recipe = Recipe.parse(fields)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 import inarch
 from inarch import backbones
-from inarch.data import load_splits
+from inarch.data import Transform, load_splits
 from inarch.errors import ConfigError, DataError
 from inarch.evaluate import evaluate, rebuild
 from inarch.run import Run
@@ -20,7 +20,9 @@ from inarch.schedule import schedule
 from inarch.tasks.classify import objective
 from inarch.train import train
 from inarch.training.features import lone_head
+from inarch.training.feed import ImageFeed
 from inarch.training.order import Order, Shards, keyed
+from inarch.training.update import Updater
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +163,7 @@ def test_class_weights(nursery):
     ours = loss.losses(logits, labels).sum() / loss.mass(labels)
     assert float(ours) == pytest.approx(float(F.cross_entropy(logits, labels, weight=loss.weights)))
     assert loss.mass(labels) == pytest.approx(8)
+    assert loss.mass(torch.tensor([2, 2, 1])) == pytest.approx(8 / 3 + 8 / 3 + 8 / 6)
 
 
 def test_balanced_sampling_draws_every_class_as_often():
@@ -244,6 +247,39 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(nursery, tmp_pat
     assert digests[0] == digests[1] != digests[2]
 
 
+def test_augmentation_is_drawn_anew_in_every_epoch(nursery):
+    table, transform = load_splits(nursery.data).train, Transform(backbones.load(nursery.vit).preprocess, "flip")
+    feed, rows = ImageFeed(table, transform, seed=3, workers=0), [list(range(22))]
+    (first, _), (second, _), (again, _) = (next(feed.batches(rows, epoch)) for epoch in (0, 1, 0))
+    assert torch.equal(first, again) and not torch.equal(first, second)
+    assert torch.equal(second[5], transform(table.image(5), key=(3, 1, 5)))
+
+
+def test_adapters_learn_and_the_base_rests_in_every_epoch(nursery, tmp_path, monkeypatch):
+    """Scoring puts the whole model in evaluation mode; the next epoch's dropout must be on again, the base's never."""
+    modes, real = [], Updater.__call__
+
+    def watching(updater, *rest):
+        model = updater.job.model
+        inside = {id(module) for module in model.inarch.modules()}
+        modes.append((model.inarch.training, [m for m in model.modules() if id(m) not in inside and m.training]))
+        return real(updater, *rest)
+
+    monkeypatch.setattr(Updater, "__call__", watching)
+    train(nursery.recipe(tmp_path / "run", set={"rank": 2, "dropout": 0.2}))
+    assert modes == [(True, [])] * 6
+    modes.clear()
+    train(nursery.recipe(tmp_path / "noisy", backbone_noise=True))
+    assert all(on and base for on, base in modes)
+
+
+def test_dropout_is_drawn_anew_in_every_pass(nursery, tmp_path, monkeypatch):
+    seeds, real = [], torch.manual_seed
+    monkeypatch.setattr(torch, "manual_seed", lambda seed: seeds.append(seed) or real(seed))
+    train(nursery.recipe(tmp_path / "run", batch_size=4, accumulate=2))
+    assert len(seeds) == len(set(seeds)) == 2 * 6  # six passes an epoch
+
+
 def test_the_callers_generator_is_left_alone(nursery, tmp_path):
     torch.manual_seed(5)
     expected = torch.rand(3)
@@ -317,7 +353,6 @@ def test_an_image_that_goes_bad_is_named_and_the_run_can_go_on(nursery, tmp_path
     victim = next((root / "b").glob("*.png"))
     whole = victim.read_bytes()
 
-    from inarch.training.update import Updater
     real = Updater.__call__
 
     def breaking(updater, k, *rest):

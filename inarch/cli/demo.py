@@ -10,8 +10,8 @@ import typer
 def run(
     what: Annotated[Literal["classify"], typer.Argument(help="Which demo.")] = "classify",
     out: Annotated[str | None, typer.Option(metavar="FOLDER", show_default=False, help="Default: inarch-demo.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="One epoch each on small images: does everything work here?")] = False,
-    threads: Annotated[int, typer.Option(min=0, help="Threads of torch; 0: as it chooses.")] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="One epoch each: does everything work here?")] = False,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of torch; 0: as it chooses.")] = 1,
 ) -> None:
     """Adapt the embedded mini-vit to handwritten digits by linear probe, LoRA and ARC; save, load, fold, compare, plot.
 

@@ -50,7 +50,7 @@ class ImageFeed:
         """End the workers now: torch would report the death of one wherever this process happens to be, saving or unlocking."""
         kept, self.kept = self.kept, None
         if kept is not None and self.workers and kept[1]._iterator is not None:
-            kept[1]._iterator._shutdown_workers()
+            kept[1]._iterator._shutdown_workers()  # type: ignore[attr-defined]
 
     def _loader(self, rows: Any) -> DataLoader:
         options: dict[str, Any] = {"worker_init_fn": ignore_interrupts, "persistent_workers": True} if self.workers else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from typing import Any
 
@@ -89,7 +90,7 @@ class Loop:
         if self.begun:
             self.save()
             self.progress.say(f"stopped after update {self.state.updates} of {self.total}")
-        self.progress.say(f"go on with: inarch train --resume {self.run}")
+        self.progress.say(f"go on with: inarch train --resume {shlex.quote(str(self.run))}")
         raise self.interrupts.interrupted()
 
     def close(self) -> None:
@@ -155,7 +156,6 @@ class Loop:
             line["val"] = scalars(self._score(self.source.val, "val"))
             self._select(epoch, line["val"][headline(self.job.splits.multilabel)])
         state.epochs, state.tally = epoch, Tally()
-        self.saved = -1  # the count of epochs is part of what is saved
         if self.engine.is_main_process:
             self.run.log(line)
         trackers.log(line)
