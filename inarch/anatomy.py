@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from torch import nn
+from torch import Tensor, nn
 
 from inarch.errors import CannotGraft
 from inarch.ports import Port, Site, Span, Weight
@@ -54,8 +54,8 @@ def _pre_norm(attn: tuple[str, str], norms: tuple[str, str], reads: tuple[Weight
 def _separate(family: str, block: str, attn: str, norms: tuple[str, str], out: str = "o_proj", windows: bool = False,
               towers: dict[str, str] | None = None) -> Row:
     """A transformers block: q, k and v are linears of their own."""
-    matrices = {role: (_weight(f"{attn}.{role}_proj", cancels=role == "k"),) for role in "qkv"}
-    reads = tuple(weight for (weight,) in matrices.values())
+    reads = tuple(_weight(f"{attn}.{role}_proj", cancels=role == "k") for role in "qkv")
+    matrices: dict[str, tuple[Weight, ...]] = {role: (weight,) for role, weight in zip("qkv", reads, strict=True)}
     matrices |= {"o": _weights(f"{attn}.{out}"), "fc1": _weights("mlp.fc1"), "fc2": _weights("mlp.fc2 mlp.down_proj")}
     readers = matrices | {"fc1": _weights("mlp.fc1 mlp.gate_proj mlp.up_proj")}  # a gated MLP has two, and no single fc1 to name
     spans = _pre_norm((f"{attn}:in", f"{attn}:out"), norms, reads, readers, windows)
@@ -66,8 +66,9 @@ def _separate(family: str, block: str, attn: str, norms: tuple[str, str], out: s
 def _fused(family: str, block: str, heads: tuple[str, ...], qkv: Weight, windows: bool = False) -> Row:
     """A timm block: one matrix makes q, k and v; EVA's larger ones have three."""
     split = {role: _weight(f"attn.{role}_proj") for role in "qkv"}
-    matrices = {role: (Weight(qkv.path, qkv.bias, (k, 3), False, qkv.called), split[role]) for k, role in enumerate("qkv")}
-    matrices |= {"qkv": (qkv,), "o": _weights("attn.proj"), "fc1": _weights("mlp.fc1"), "fc2": _weights("mlp.fc2")}
+    matrices: dict[str, tuple[Weight, ...]] = {"qkv": (qkv,)}
+    matrices |= {role: (Weight(qkv.path, qkv.bias, (k, 3), False, qkv.called), split[role]) for k, role in enumerate("qkv")}
+    matrices |= {"o": _weights("attn.proj"), "fc1": _weights("mlp.fc1"), "fc2": _weights("mlp.fc2")}
     readers = matrices | {"fc1": _weights("mlp.fc1 mlp.fc1_g mlp.fc1_x")}
     spans = _pre_norm(("attn:in", "attn:out"), ("norm1", "norm2"), (qkv, *split.values()), readers, windows)
     return Row(family, block, spans, matrices, heads=heads)
@@ -188,7 +189,7 @@ def _has(module: nn.Module, *paths: str) -> bool:
     return all(tensor_at(module, path) is not None for path in paths)
 
 
-def tensor_at(module: nn.Module, path: str) -> object | None:
+def tensor_at(module: nn.Module, path: str) -> Tensor | None:
     """The tensor at a dotted path, or None where any step of it is absent or None."""
     *parents, leaf = path.split(".")
     for name in parents:
@@ -214,10 +215,17 @@ def sites(model: nn.Module, names: tuple[str, ...], towers: tuple[str, ...] | No
 
 
 def widths(block: Block, here: Span) -> tuple[int, int]:
+    """Width of what enters a span and of what leaves it."""
     if not here.readers:
-        width = tensor_at(block.module, here.norm + ".weight").shape[0]  # type: ignore[union-attr]
+        width = _matrix(block, here.norm + ".weight").shape[0]
         return width, width
-    reader, writer = here.readers[0], here.writers[0] if here.writers else here.readers[0]
-    width = tensor_at(block.module, reader.path).shape[1]  # type: ignore[union-attr]
-    rows = tensor_at(block.module, writer.path).shape[0]  # type: ignore[union-attr]
-    return width, rows // writer.part[1] if writer.part else rows
+    writer = here.writers[0] if here.writers else here.readers[0]
+    rows = _matrix(block, writer.path).shape[0]
+    return _matrix(block, here.readers[0].path).shape[1], rows // writer.part[1] if writer.part else rows
+
+
+def _matrix(block: Block, path: str) -> Tensor:
+    found = tensor_at(block.module, path)
+    if found is None:
+        raise CannotGraft(f"{block.row.family}: {block.path} has no {path}; mend its row in inarch/anatomy.py")
+    return found

@@ -49,12 +49,12 @@ def save(model: nn.Module, folder: str | Path, *, name: str | None = None, extra
         "extra": extra or {}, "weights": f"adapter-{digest[:12]}.safetensors", "bytes": len(data), "sha256": digest,
     }
     card["digest"] = files.sha256(files.canonical(card))
-    folder = Path(folder)
+    folder, weights = Path(folder), str(card["weights"])
     _make(folder)
-    files.write(folder / card["weights"], data)
+    files.write(folder / weights, data)
     files.write(folder / CARD, files.canonical(card))
     for stale in folder.glob("adapter-*.safetensors"):
-        if stale.name != card["weights"]:
+        if stale.name != weights:
             stale.unlink(missing_ok=True)
     return folder
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inarch import markdown
-from inarch.caveats import caveats
 from inarch.errors import need
-from inarch.matrix import matrix
-from inarch.results import embedded_record, mark, read_all
-from inarch.rows import GONE, Row, distinct, percent, rows_of
+from inarch.reporting import markdown
+from inarch.reporting.caveats import caveats
+from inarch.reporting.matrix import matrix
+from inarch.reporting.results import embedded_record, mark, read_all
+from inarch.reporting.rows import GONE, Row, distinct, percent, rows_of
 
 Column = tuple[str, Callable[[Row], str], bool]  # title, cell, right-aligned
 

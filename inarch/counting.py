@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from torch import nn
 
 from inarch import anatomy, roles
-from inarch.container import container_of
+from inarch.container import Container, container_of
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class SiteTable(list[SiteRow]):
 def sites(model: nn.Module) -> SiteTable:
     """Every span and matrix of every block: where it begins and ends, who reads it, and which active adapters sit there."""
     container = model._modules.get("inarch")
-    joints = container.joints if container is not None else {}
+    joints = container.joints if isinstance(container, Container) else {}
     table = SiteTable()
     for block in anatomy.blocks(model):
         for name in [s.name for s in block.row.spans] + list(block.row.matrices):

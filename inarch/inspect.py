@@ -15,14 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inarch import checkpoint, files, spectra
+from inarch import checkpoint, files
 from inarch.adapter import Adapter, Method
 from inarch.container import Scion
 from inarch.errors import ConfigError, Corrupt
+from inarch.inspection import spectra
+from inarch.inspection.spectra import Spectrum
 from inarch.methods import method_named
 from inarch.methods.arc import ARC, ArcAdapter
 from inarch.ports import Port, Site, Span, Stack
-from inarch.spectra import Spectrum
 
 ENERGIES = (0.5, 0.9, 0.99)
 BINS = 20

@@ -115,7 +115,10 @@ class Hook:
             joint.reached.add(self.gesture)
         if self.gesture == "enter":
             return joint.enter(x)
-        return joint.leave(x) if self.gesture == "leave" else joint.start(x)
+        if self.gesture == "leave":
+            return joint.leave(x)
+        joint.start(x)
+        return None
 
 
 @dataclass(eq=False)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from inarch import anatomy
-from inarch.joint import Hook
+from inarch.joint import Hook, Joint
 from inarch.ports import Site
 
 _READERS = {F.linear: (1, "weight"), F.multi_head_attention_forward: (5, "in_proj_weight")}  # where the weight is among the arguments
@@ -33,20 +33,22 @@ class Seen:
         return all(t is not None and t.grad is not None and bool(t.grad.any()) for t in (self.entered, self.left))
 
 
-class _Tap:
-    """Stands in for a joint: adds a zero that asks for its gradient."""
+class _Tap(Joint):
+    """A joint that adds a zero which asks for its gradient."""
 
     def __init__(self, seen: Seen) -> None:
-        self.seen, self.site, self.now = seen, seen.site, None
-        self.reached: set[str] = set()
+        super().__init__(seen.site)
+        self.seen = seen
+        self.now: Tensor | None = None
 
     def _zero(self, x: Tensor) -> tuple[Tensor, Tensor]:
         zero = torch.zeros_like(x, requires_grad=True)
         return zero, x + zero
 
     def enter(self, x: Tensor) -> Tensor:
-        self.seen.entered, self.now = self._zero(x)
-        return self.now
+        self.seen.entered, edited = self._zero(x)
+        self.now = edited
+        return edited
 
     def leave(self, y: Tensor) -> Tensor:
         self.seen.left, edited = self._zero(y)

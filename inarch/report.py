@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inarch import files, metrics, mistakes, plots
+from inarch import files, metrics
 from inarch.data import Splits
 from inarch.errors import Corrupt, Incomplete
-from inarch.page import Block, Gallery, Page, Table, Tile, to_html, to_markdown
-from inarch.protocol import known, provenance, stated
-from inarch.results import embedded_record, line, mark, result_of
+from inarch.reporting import mistakes, plots
+from inarch.reporting.page import Block, Gallery, Page, Table, Tile, to_html, to_markdown
+from inarch.reporting.protocol import known, provenance, stated
+from inarch.reporting.results import embedded_record, line, mark, result_of
 from inarch.run import Card, Run
 
 TITLES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "mAP": "mAP", "micro_f1": "micro-F1",

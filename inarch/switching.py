@@ -46,7 +46,8 @@ def _refuse_clashes(wanted: dict[str, Scion]) -> None:
             owner[thing] = name
 
 
-def _swap_head(model: nn.Module, container: Container, new: nn.Module) -> nn.Module:
+def _swap_head(model: nn.Module, container: Container, new: nn.Module | None) -> nn.Module:
+    """Put ``new`` in the head's place; returns what stood there."""
     parent, _, leaf = container.head_path.rpartition(".")
     owner = model.get_submodule(parent)
     old = owner._modules[leaf]
@@ -61,8 +62,7 @@ def _deactivate(model: nn.Module, container: Container, scion: Scion) -> None:
         parameters[name].data.copy_(container.pristine[name])
         parameters[name].requires_grad_(False)
     if scion.brought_head:
-        scion.head = _swap_head(model, container, container.base_head)
-        scion.head.requires_grad_(False)
+        scion.head = _swap_head(model, container, container.base_head).requires_grad_(False)
     for parameter in scion.trained().values():
         parameter.requires_grad_(False)
     scion.active, scion.prepared = False, {}
@@ -70,8 +70,8 @@ def _deactivate(model: nn.Module, container: Container, scion: Scion) -> None:
 
 def _activate(model: nn.Module, container: Container, scion: Scion) -> None:
     if scion.brought_head:
-        _swap_head(model, container, scion.head)
-        scion.head.requires_grad_(True)
+        _swap_head(model, container, scion.head).requires_grad_(False)
+        model.get_submodule(container.head_path).requires_grad_(True)
         scion.head = None
     parameters = dict(model.named_parameters())
     for name in scion.thawed:

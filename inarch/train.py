@@ -19,7 +19,7 @@ from inarch.checkpoint import read_card
 from inarch.data import workers_alive
 from inarch.errors import ConfigError, InarchError, Incomplete
 from inarch.recipe import Recipe
-from inarch.results import line
+from inarch.reporting.results import line
 from inarch.run import Card, Run
 from inarch.tasks.classify import score
 from inarch.training import machine

@@ -11,8 +11,8 @@ from finished import put, result
 
 from inarch.compare import Comparison, compare
 from inarch.errors import DataError
-from inarch.results import line
-from inarch.rows import mean
+from inarch.reporting.results import line
+from inarch.reporting.rows import mean
 
 LINEAR = {"method": "linear", "config": {}, "count": {"head": 300, "trainable": 300}}
 
@@ -194,7 +194,7 @@ def test_a_backbones_own_record_of_what_it_saw_comes_first(tmp_path):
 
 
 def test_mini_vit_without_any_record_is_marked_as_unknown(tmp_path, monkeypatch):
-    monkeypatch.setattr("inarch.results.embedded_record", lambda: None)
+    monkeypatch.setattr("inarch.reporting.results.embedded_record", lambda: None)
     monkeypatch.setattr("inarch.compare.embedded_record", lambda: None)
     found = of(tmp_path, result(backbone="mini-vit"))
     assert found.rows[0].mark == "‡" and any("no record" in note for note in found.notes)

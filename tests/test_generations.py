@@ -10,7 +10,7 @@ import torch
 
 from inarch import files
 from inarch.errors import Corrupt, StorageError
-from inarch.generations import Generations
+from inarch.training.generations import Generations
 
 PICKLE = b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94."
 

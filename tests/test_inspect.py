@@ -13,13 +13,14 @@ from families import pristine
 from torch import Tensor, nn
 
 import inarch
-from inarch import ARC, FullRank, Linear, LoRA, spectra
+from inarch import ARC, FullRank, Linear, LoRA
 from inarch.adapter import Adapter, defines
 from inarch.errors import ConfigError, Corrupt, Incomplete, Mismatch
 from inarch.inspect import StackView, inspect
-from inarch.inspect_plot import plot_inspection, plot_scaling
+from inarch.inspection import spectra
+from inarch.inspection.plot import plot_inspection, plot_scaling
+from inarch.inspection.scaling import parameter_scaling, ranks, trained, variants
 from inarch.ports import Stack
-from inarch.scaling import parameter_scaling, ranks, trained, variants
 
 PNG = b"\x89PNG\r\n"
 METHODS = [

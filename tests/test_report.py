@@ -13,10 +13,10 @@ import pytest
 from finished import dataset, run_folder
 from PIL import Image
 
-from inarch import markdown, plots
 from inarch.errors import Corrupt, Incomplete
-from inarch.mistakes import MOST, worst, worst_multilabel
 from inarch.report import write_report
+from inarch.reporting import markdown, plots
+from inarch.reporting.mistakes import MOST, worst, worst_multilabel
 from inarch.run import Run
 
 HOSTILE = ["<script>alert(1)</script>", 'a|b & "c"', "$x^2_", "日本 🐈", "[x](http://evil.example)",

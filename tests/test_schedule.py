@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from inarch.schedule import Schedule, schedule
+from inarch.training.schedule import Schedule, schedule
 
 
 def test_vtab_protocol():

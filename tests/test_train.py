@@ -16,12 +16,12 @@ from inarch.data import Transform, load_splits
 from inarch.errors import ConfigError, DataError
 from inarch.evaluate import evaluate, rebuild
 from inarch.run import Run
-from inarch.schedule import schedule
 from inarch.tasks.classify import objective
 from inarch.train import train
 from inarch.training.features import lone_head
 from inarch.training.feed import ImageFeed
 from inarch.training.order import Order, Shards, keyed
+from inarch.training.schedule import schedule
 from inarch.training.update import Updater
 
 

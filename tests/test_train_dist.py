@@ -14,9 +14,9 @@ import torch
 from nursery import Nursery
 from safetensors.torch import load_file
 
-from inarch.generations import Generations
 from inarch.run import Run
 from inarch.train import train
+from inarch.training.generations import Generations
 
 pytestmark = pytest.mark.dist
 

@@ -11,11 +11,11 @@ from nursery import Nursery
 from rich.console import Console
 
 from inarch.errors import DataError, TrainingDiverged
-from inarch.generations import Generations
 from inarch.run import Run
 from inarch.train import Interrupted, train
 from inarch.training import machine
 from inarch.training.feed import ImageFeed
+from inarch.training.generations import Generations
 from inarch.training.progress import span
 from inarch.training.update import BACK_OFFS, Updater
 

@@ -15,9 +15,9 @@ from nursery import Nursery
 
 import inarch.training.loop as loop_module
 from inarch.errors import ConfigError, DataError, Incomplete, StorageError, TrainingDiverged
-from inarch.generations import Generations
 from inarch.run import Run
 from inarch.train import Interrupted, stored_recipe, train
+from inarch.training.generations import Generations
 from inarch.training.lock import locked
 from inarch.training.update import Updater
 

@@ -38,27 +38,27 @@ def _adapter(folder: str, plot: str | None, json: bool) -> None:
     found = inspect(folder)
     _print(found.to_json() if json else found)
     if plot:
-        from inarch.inspect_plot import plot_inspection
+        from inarch.inspection.plot import plot_inspection
 
         _drawn(plot_inspection(found, plot))
 
 
 def _scaling(rank: int, plot: str | None, json: bool) -> None:
-    from inarch.scaling import parameter_scaling
+    from inarch.inspection.scaling import parameter_scaling
 
     points = parameter_scaling(rank)
     _print([point.to_json() for point in points] if json else _lines(
         ["backbone", "its numbers", "method", "trained", "counted"],
         [[p.backbone, f"{p.backbone_size:,}", p.method, f"{p.trained:,}", p.formula or "on the model"] for p in points]))
     if plot:
-        from inarch.inspect_plot import plot_scaling
+        from inarch.inspection.plot import plot_scaling
 
         _drawn(plot_scaling(points, plot))
 
 
 def _variants(backbone: str, rank: int, plot: str | None, json: bool) -> None:
     from inarch.errors import ConfigError
-    from inarch.scaling import variants
+    from inarch.inspection.scaling import variants
 
     if plot:
         raise ConfigError("variants are a table of counts; --plot draws a run or scaling")

@@ -12,17 +12,17 @@ from torch import nn
 
 from inarch.container import container_of
 from inarch.errors import TrainingDiverged
-from inarch.generations import Generations
 from inarch.run import Run
-from inarch.schedule import schedule
 from inarch.tasks.classify import Classifier, draw_weights, headline, objective, scalars, score
 from inarch.training import machine
 from inarch.training import score as scoring
 from inarch.training.feed import Feed
+from inarch.training.generations import Generations
 from inarch.training.interrupt import Interrupts, Stop
 from inarch.training.job import Job
 from inarch.training.order import Order, Shards
 from inarch.training.progress import Progress
+from inarch.training.schedule import schedule
 from inarch.training.sources import plain, sources
 from inarch.training.state import Best, State, Tally, restore, snapshot, values
 from inarch.training.trackers import Trackers

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from inarch.errors import Corrupt
-from inarch.generations import Generation
+from inarch.training.generations import Generation
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 

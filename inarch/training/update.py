@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from inarch.errors import TrainingDiverged
-from inarch.schedule import Schedule
 from inarch.tasks.classify import Objective
 from inarch.training import machine
 from inarch.training.job import Job
 from inarch.training.order import Shards, Window, keyed
+from inarch.training.schedule import Schedule
 
 Fetch = Callable[[], tuple[Tensor, Tensor]]  # inputs and labels of this process's next shard
 BETAS = (0.9, 0.999)  # torch's defaults, as in ARC's released training

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from inarch.rows import GONE, Row, mean, percent
+from inarch.reporting.rows import GONE, Row, mean, percent
 
 Groups = Mapping[str, Sequence[str]]
 Grid = list[list[str]]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from inarch import spectra
 from inarch.errors import ConfigError, StorageError, need
 from inarch.inspect import Inspection, StackView
-from inarch.scaling import Point
+from inarch.inspection import spectra
+from inarch.inspection.scaling import Point
 
 FORMATS = ("png", "pdf", "svg")
 

@@ -10,8 +10,8 @@ import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from inarch.page import Block, Code, Table
-from inarch.results import SEEN, UNKNOWN, line
+from inarch.reporting.page import Block, Code, Table
+from inarch.reporting.results import SEEN, UNKNOWN, line
 
 if TYPE_CHECKING:
     from inarch.report import Story

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from inarch.results import SEEN, UNKNOWN, Result
+from inarch.reporting.results import SEEN, UNKNOWN, Result
 
 GONE = "–"
 

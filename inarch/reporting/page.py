@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from inarch import markdown
-from inarch.plots import Plot
+from inarch.reporting import markdown
+from inarch.reporting.plots import Plot
 
 STYLE = """
 :root { color-scheme: light dark;

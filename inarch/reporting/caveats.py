@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from inarch.results import SEEN, UNKNOWN
-from inarch.rows import Row, differing, plain, siblings
+from inarch.reporting.results import SEEN, UNKNOWN
+from inarch.reporting.rows import Row, differing, plain, siblings
 
 PROTOCOL = ("epochs", "fit", "augment", "resize", "normalise", "selection")  # no two rows of a table should differ in these
 Rows = Sequence[Row]

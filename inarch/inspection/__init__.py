@@ -1,0 +1,1 @@
+"""What inspection is made of: spectra of the learned updates, counts against backbone scale, their figures."""
