@@ -93,6 +93,13 @@ class Container(nn.Module):
         self.base_head: nn.Module | None = None  # the model's own head while a graft's head stands in its place
         self.head_path = ""
 
+    def __getattr__(self, name: str) -> Any:
+        """``model.inarch.vision_attn_768``: a stack's adapter in the only active scion; scions go by their own names."""
+        active = [m for m in self.__dict__.get("_modules", {}).values() if isinstance(m, Scion) and m.active]
+        if len(active) == 1 and name in active[0].keys:
+            return active[0]._modules[name]
+        return super().__getattr__(name)
+
     def scions(self) -> dict[str, Scion]:
         return {name: m for name, m in self._modules.items() if isinstance(m, Scion)}
 

@@ -63,6 +63,16 @@ def test_only_the_active_adapter_trains(model):
     assert {"head.weight", "head.bias"} < trained and not any(n.startswith("inarch.b.") for n in trained)
 
 
+def test_a_stack_is_reached_by_its_name_while_one_adapter_is_active(model):
+    inarch.graft(model, ARC(rank=4), name="a")
+    assert model.inarch.vision_attn_32 is model.inarch.a.vision_attn_32
+    inarch.graft(model, ARC(rank=4), name="b")
+    assert model.inarch.vision_attn_32 is model.inarch.b.vision_attn_32
+    inarch.use(model, "a", "b")
+    with pytest.raises(AttributeError, match="vision_attn_32"):
+        _ = model.inarch.vision_attn_32
+
+
 def test_two_active_adapters_add_up_and_merge_alike(model):
     inarch.graft(model, ToyPre(), name="a")
     inarch.graft(model, ToyPre(), name="b")
