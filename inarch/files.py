@@ -24,7 +24,7 @@ from inarch.errors import Corrupt, Incomplete, Mismatch, StorageError, Unsafe
 HEADER_CAP = 1 << 20
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _KINDS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-__all__ = ["canonical", "check_tensors", "header", "parse_json", "parse_tensors", "read", "sha256", "tensor_bytes", "write"]
+__all__ = ["canonical", "check_tensors", "header", "parse_json", "parse_tensors", "read", "sha256", "sync_folder", "tensor_bytes", "write"]
 
 
 def sha256(data: bytes) -> str:
@@ -67,13 +67,14 @@ def write(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as problem:
         temporary.unlink(missing_ok=True)
         raise StorageError(f"{path}: {problem.strerror}; nothing that was there has been changed") from None
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder last: a rename is on disk only after this."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

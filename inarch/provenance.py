@@ -12,10 +12,10 @@ from pathlib import Path
 PACKAGES = ("inarch", "torch", "numpy", "pillow", "safetensors", "accelerate", "transformers", "timm", "open_clip_torch")
 
 
-def versions() -> dict[str, str]:
-    """Python and the installed packages that a result may depend on."""
+def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
+    """Python and those of the packages that are installed."""
     found = {"python": platform.python_version()}
-    for name in PACKAGES:
+    for name in packages:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -67,7 +67,7 @@ class Generations:
                 draft.mkdir()
                 self._fill(draft, tensors, state)
                 os.rename(draft, final)
-                _sync(self.folder)
+                files.sync_folder(self.folder)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
@@ -147,14 +147,6 @@ def _verified(path: Path, entry: Any) -> bytes:
         raise Corrupt(f"{path}: its {len(data)} bytes are not those its manifest names; the file is cut, damaged "
                       "or of another generation")
     return data
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
