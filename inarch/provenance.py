@@ -9,12 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-PACKAGES = ("inarch", "torch", "numpy", "pillow", "safetensors", "accelerate", "transformers", "timm", "open_clip_torch")
+import inarch
+
+PACKAGES = ("torch", "numpy", "pillow", "safetensors", "accelerate", "transformers", "timm", "open_clip_torch")
 
 
 def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
-    """Python and those of the packages that are installed."""
-    found = {"python": platform.python_version()}
+    """Of inarch, Python and those of the packages that are installed."""
+    found = {"inarch": inarch.__version__, "python": platform.python_version()}
     for name in packages:
         try:
             found[name] = importlib.metadata.version(name)
@@ -25,7 +27,7 @@ def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
 
 def commit() -> str | None:
     """The commit of the checkout this package is imported from, ``+`` where files differ from it; None outside a checkout."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(inarch.__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
     head = _git(root, "rev-parse", "HEAD")
