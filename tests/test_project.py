@@ -149,6 +149,16 @@ def test_public_names_are_all_there() -> None:
     assert [word for word in inarch.__all__ if not hasattr(inarch, word)] == []
 
 
+def test_every_extra_that_a_message_names_exists() -> None:
+    from inarch.cli import EXTRAS
+
+    calls = [node for path in FILES for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
+    named = [call.args[1] for call in calls if ast.unparse(call.func) == "need" and len(call.args) == 2]
+    words = {word.value for word in named if isinstance(word, ast.Constant)} | set(EXTRAS.values())
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert len(words) > 4 and words <= extras.keys()
+
+
 def test_pins_lie_in_the_tested_ranges() -> None:
     from packaging.requirements import Requirement
 

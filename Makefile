@@ -1,0 +1,58 @@
+# make demo | test | test-all | lint | bench | test-hub: each makes its own .venv, installs once, and runs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SLOW := real or compile or dist
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test test-all test-slow faults wheel lint bench test-hub clean help
+
+help:
+	@sed -n '1s/^# //p' Makefile
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "inarch needs Python >= 3.11; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# Stamps: a second make does not install again unless a requirement changed.
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[all,dev]'
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo
+	$(BIN)/inarch demo classify
+
+# One thread per worker: two workers fill two cores without fighting over them.
+test: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -q -m "$(SLOW)" --timeout 1200
+
+faults: $(VENV)/.dev
+	$(BIN)/python tests/planted_faults.py
+
+# A built wheel in an empty environment, run where no checkout is in reach.
+wheel: $(VENV)/.dev
+	scripts/try_wheel.sh $(BIN)/python
+
+test-all: test-slow faults wheel
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check inarch tests scripts
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev
+	$(BIN)/inarch bench train
+
+test-hub: $(VENV)/.dev
+	HF_HUB_OFFLINE=0 $(BIN)/python -m pytest -q -m hub --timeout 1800
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
