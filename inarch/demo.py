@@ -20,7 +20,7 @@ QUICK = {"epochs": 1}  # to see that everything works
 
 @dataclass(frozen=True)
 class Entry:
-    """One way to adapt: a title, a folder, the method with its fields, and the setting that validation chose (results/demo)."""
+    """One way to adapt: a title, a folder, the method with its fields, and the rate that validation chose (results/demo)."""
 
     title: str
     folder: str

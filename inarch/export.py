@@ -44,6 +44,8 @@ def export_native(model: nn.Module, out: Path | str, backbone: Backbone, *, clas
         draft.mkdir(parents=True)
         written = form.write(job, draft)
         (draft / "README.md").write_text(_readme(job, form), encoding="utf-8")
+        for file in draft.iterdir():  # safetensors makes files that only their owner may read
+            file.chmod((draft / "README.md").stat().st_mode)
         _prove(job, form.load(job, draft), written)
         _put_in_place(draft, out)
     except (OSError, SafetensorError) as error:  # safetensors reports a full disk as its own error

@@ -296,3 +296,10 @@ def _merged(model: nn.Module) -> None:
     for parameter in model.inarch.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     inarch.merge(model)
+
+
+@pytest.mark.parametrize("library", MAKERS)
+def test_whoever_may_read_one_file_may_read_them_all(library: str, tmp_path: Path) -> None:
+    backbone = MAKERS[library]()
+    out = export_native(backbone.model, tmp_path / "out", backbone, classes=NAMES)
+    assert len({file.stat().st_mode for file in out.iterdir()}) == 1
