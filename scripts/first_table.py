@@ -53,7 +53,7 @@ def study(args: argparse.Namespace, name: str, method: str) -> None:
         folder = args.out / name / f"{method}-try-lr{lr}"
         tried = run(folder, [*flags(args.data, name, method, lr, 42, args.size, args.epochs), "--no-test"])
         trials[lr] = tried["metrics"]["val"]["accuracy"]
-        keep(folder, args.results / "trials" / name / f"{method}-lr{lr}.json")
+        keep(folder, args.results.with_name(f"{args.results.name}-trials") / name / f"{method}-lr{lr}.json")
     best = max(trials, key=lambda lr: trials[lr])
     for seed in SEEDS:
         folder = args.out / name / f"{method}-seed{seed}"

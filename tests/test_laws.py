@@ -11,6 +11,7 @@ from families import FAMILIES, Family, pristine
 from toys import ToyGate, ToyParallel, ToyPost, ToyPre, ToyPrepared
 
 import inarch
+import inarch.methods
 from inarch import ARC, BitFit, Full, FullRank, Linear, LoRA
 from inarch.errors import CannotFold, CannotGraft
 
@@ -199,6 +200,10 @@ def test_counts_are_what_requires_a_gradient(family, method):
     count = inarch.count(model)
     assert count.trainable == sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert count.adapter == sum(p.numel() for n, p in model.named_parameters() if n.startswith("inarch."))
+
+
+def test_every_registered_method_is_under_the_laws():
+    assert set(inarch.methods.METHODS.values()) <= {type(method) for method in METHODS.values()}
 
 
 def test_refusals_are_the_reviewed_ones():
