@@ -52,7 +52,7 @@ bench: $(VENV)/.dev
 	$(BIN)/inarch bench train
 
 test-hub: $(VENV)/.dev
-	HF_HUB_OFFLINE=0 $(BIN)/python -m pytest -q -m hub --timeout 1800
+	HF_HUB_OFFLINE=0 $(BIN)/python -m pytest -q -s -m hub --timeout 1800
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

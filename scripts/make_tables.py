@@ -66,7 +66,10 @@ def table(what: str) -> str:
         return methods()
     from inarch.compare import compare
 
-    return compare([ROOT / path for path in what.split()], groups=GROUPS).matrix_markdown()
+    folders = [ROOT / path for path in what.split()]
+    there = {place.name for folder in folders for place in folder.iterdir()}
+    groups = {group: [name for name in members if name in there] for group, members in GROUPS.items()}
+    return compare(folders, groups=groups).matrix_markdown()
 
 
 def filled(text: str) -> str:

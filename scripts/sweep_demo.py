@@ -1,6 +1,6 @@
 """Which learning rate ``inarch demo classify`` uses: by validation alone, the test part stays unseen.
 
-    python scripts/sweep_demo.py            writes results/demo/sweep.json; about three minutes on one core
+    python scripts/sweep_demo.py            writes results/demo/sweep.jsonl; about three minutes on one core
 """
 
 from __future__ import annotations
@@ -26,9 +26,12 @@ def one(entry: Any, lr: float, folder: Path) -> dict[str, Any]:
     fields |= {"lr": lr, "test": False}
     run = Run(train(Recipe.parse(fields)))
     result = run.result()
-    return {"method": entry.method, "set": entry.set, "image_size": fields["image_size"], "lr": lr, "epochs": result["epochs"], "seed": 0,
-            "val_accuracy": result["metrics"]["val"]["accuracy"], "val_loss": result["metrics"]["val"]["loss"],
-            "seconds": result["seconds"], "data_sha256": result["data"]["sha256"], "commit": result["commit"]}
+    return {
+        "method": entry.method, "set": entry.set, "image_size": fields["image_size"], "lr": lr, "epochs": result["epochs"], "seed": 0,
+        "val_accuracy": result["metrics"]["val"]["accuracy"], "val_loss": result["metrics"]["val"]["loss"],
+        "seconds": result["seconds"], "command": "python scripts/sweep_demo.py", "data_sha256": result["data"]["sha256"],
+        "commit": result["commit"],
+    }
 
 
 def main() -> None:
@@ -40,9 +43,9 @@ def main() -> None:
             for lr in RATES:
                 rows.append(one(entry, lr, Path(folder)))
                 print(json.dumps(rows[-1]), flush=True)
-    out = ROOT / "results" / "demo" / "sweep.json"
+    out = ROOT / "results" / "demo" / "sweep.jsonl"
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({"command": "python scripts/sweep_demo.py", "rows": rows}, indent=1) + "\n", "utf-8")
+    out.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
 
 
 if __name__ == "__main__":

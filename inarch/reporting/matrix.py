@@ -79,8 +79,7 @@ def _trained(own: Sequence[Row]) -> str:
 def _cell(there: Sequence[Row]) -> str:
     if len(there) != 1:
         return f"{GONE} ({len(there)} settings)" if there else GONE
-    row = there[0]
-    return row.score_text() if row.mean is None else f"{percent(row.mean)}{row.mark}"
+    return there[0].score_text()
 
 
 def _mean(values: Sequence[float | None], rows: Sequence[Row | None]) -> str:
