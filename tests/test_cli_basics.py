@@ -48,6 +48,8 @@ BAD = [
     (["compare", "nowhere"], 3, "nowhere"),
     (["inspect", "nowhere"], 4, "nowhere"),
     (["bench", "train", "--models", "xxl"], 2, "xxl"),
+    (["bench", "import", "--models", "b"], 2, "--models has no effect"),
+    (["bench", "report", "--json", "x"], 2, "--json has no effect"),
 ]  # fmt: skip
 
 

@@ -14,9 +14,9 @@ def run(
     what: Annotated[Literal["train", "import", "report"], typer.Argument(help="report writes bench/README.md.")],
     models: Annotated[str | None, typer.Option(metavar="A,B", help="train: ti, s, b (default: all).")] = None,
     methods: Annotated[str | None, typer.Option(metavar="A,B", help="train: floor, arc, lora-peft, ... (default: all).")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="train: images per step.")] = 8,
+    batch: Annotated[int | None, typer.Option(min=1, help="train: images per step (default: 8).")] = None,
     repeats: Annotated[int | None, typer.Option(min=1, help="Measured repeats (default: 5, import 10).")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="train: threads of torch.")] = 1,
+    threads: Annotated[int | None, typer.Option(min=1, help="train: threads of torch (default: 1).")] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep the measurements there.")] = None,
 ) -> None:
     """Step time and saved memory of the methods as ratios to the floor (frozen forward + input gradient), or import times.
@@ -29,6 +29,8 @@ def run(
 
     inarch bench import --json results/bench/import.json
     """
+    of_train = {"models": models, "methods": methods, "batch": batch, "threads": threads}
+    _refuse_idle(what, of_train | ({"repeats": repeats, "json": json} if what == "report" else {}))
     if what == "report":
         from inarch.bench.report import write_report
 
@@ -38,10 +40,17 @@ def run(
 
     if json is not None:
         results.check_place(what, json)
-    found = _import(repeats or 10) if what == "import" else _train(_words(models), _words(methods), batch, repeats or 5, threads)
+    found = _import(repeats or 10) if what == "import" else _train(_words(models), _words(methods), batch or 8, repeats or 5, threads or 1)
     if json is not None:
         results.store(found, json)
     print(report.tables([found]))
+
+
+def _refuse_idle(what: str, flags: dict[str, Any]) -> None:
+    """A flag without effect is an error."""
+    idle = [f"--{name}" for name, value in flags.items() if value is not None]
+    if what != "train" and idle:
+        raise ConfigError(f"{', '.join(idle)} has no effect on inarch bench {what}; leave it out")
 
 
 def _words(text: str | None) -> list[str] | None:
