@@ -105,5 +105,5 @@ def _row(found: tuple[anatomy.Block, anatomy.Span], path: str, adapters: str) ->
     w_in, w_out = anatomy.widths(block, span)
     width = str(w_in) if w_in == w_out else f"{w_in}->{w_out}"
     readers = " ".join(weight.path.removesuffix(".weight") for weight in span.readers)
-    return SiteRow(block.tower, block.layer, span.name, width, f"{path}.{span.enter}", f"{path}.{span.leave}", readers,
-                   not span.carries, adapters)
+    enter, leave = (f"{path}.{port}" if port.path else f"{path}{port}" for port in (span.enter, span.leave))
+    return SiteRow(block.tower, block.layer, span.name, width, enter, leave, readers, not span.carries, adapters)
