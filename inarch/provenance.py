@@ -26,12 +26,12 @@ def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The commit of the checkout this package is imported from, ``+`` where files differ from it; None outside a checkout."""
+    """The commit of the checkout this package is imported from, ``+`` where its code differs from it; None outside a checkout."""
     root = Path(inarch.__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
     head = _git(root, "rev-parse", "HEAD")
-    return head and head + ("+" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+    return head and head + ("+" if _git(root, "status", "--porcelain", "--untracked-files=no", "--", "inarch") else "")
 
 
 def _git(root: Path, *words: str) -> str | None:
