@@ -27,12 +27,12 @@ class Watch:
                 if scion.prepares:
                     scion.prepare()
         elif not self.checked and not torch.compiler.is_compiling():
-            self.checked = True
-            _refuse_dead(self.container, self.tower)
+            joints = [j for j in self.container.joints.values() if j.site.tower == self.tower and j.active()]
+            self.checked = bool(joints)  # a forward of the bare base shows nothing
+            _refuse_dead(joints, self.tower)
 
 
-def _refuse_dead(container: Container, tower: str) -> None:
-    joints = [j for j in container.joints.values() if j.site.tower == tower and j.active()]
+def _refuse_dead(joints: list[Joint], tower: str) -> None:
     dead = [f"{j.site.block} {h.port}" for j in joints for h in hooks(j) if h.gesture not in j.reached]
     if dead:
         raise CannotGraft(f"{len(dead)} ports were never reached in a forward of the {tower} tower, so nothing there would be adapted: "
