@@ -1,0 +1,63 @@
+"""Two gloo processes, each with half of a batch: the shared tensors of the container get the gradient of the whole batch."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RANK = """
+import os, sys
+sys.path[:0] = [{tests!r}, {root!r}]
+import copy, torch, torch.distributed as dist
+from inarch.backbones.torchvision import mend_torchvision
+mend_torchvision()
+from families import FAMILIES, pristine
+import inarch
+
+dist.init_process_group("gloo")
+torch.set_num_threads(1)
+rank, family = dist.get_rank(), FAMILIES["timm-vit"]
+
+def grafted():
+    model = copy.deepcopy(pristine("timm-vit"))
+    torch.manual_seed(1)
+    inarch.graft(model, inarch.ARC(rank=4, init="xavier"), thaw="head")
+    return model
+
+alone, pixels = grafted(), family.inputs(4)["pixels"]
+alone(pixels).square().mean().backward()
+expected = {{n: p.grad for n, p in alone.named_parameters() if p.requires_grad}}
+
+model = grafted()
+if {engine!r} == "ddp":
+    net = torch.nn.parallel.DistributedDataParallel(model)
+else:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+    mesh = init_device_mesh("cpu", (2,))
+    for block in model.blocks:
+        fully_shard(block, mesh=mesh)
+    net = fully_shard(model, mesh=mesh)
+net(pixels[2 * rank : 2 * rank + 2]).square().mean().backward()
+for name, parameter in model.named_parameters():
+    if parameter.requires_grad:
+        grad = parameter.grad.full_tensor() if {engine!r} == "fsdp2" else parameter.grad
+        assert (grad - expected[name]).abs().max() < 1e-12, name
+assert len(expected) == 8
+dist.barrier()
+print("equal", flush=True)
+os._exit(0)  # gloo's threads may abort a normal exit, after everything has been said
+"""
+
+
+@pytest.mark.dist
+@pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
+def test_gradients_equal_those_of_one_process(engine, tmp_path):
+    here = Path(__file__).parent
+    script = tmp_path / "rank.py"
+    script.write_text(RANK.format(tests=str(here), root=str(here.parent), engine=engine))
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("equal") == 2
