@@ -145,12 +145,6 @@ def _tower(row: Row, path: str) -> tuple[str, str]:
     return row.tower, ""
 
 
-def span_names(model: nn.Module) -> list[str]:
-    """What can be named in ``spans=`` or ``targets=`` on this model."""
-    rows = {block.row.family: block.row for block in blocks(model)}.values()
-    return sorted({span.name for row in rows for span in row.spans} | {name for row in rows for name in row.matrices})
-
-
 def span(block: Block, name: str) -> Span:
     """The span called ``name`` of a block with the weights that this block really has; a matrix name gives its linear span."""
     for candidate in block.row.spans:

@@ -71,13 +71,14 @@ class Scion(nn.Module):
 
     def given(self, key: str) -> Any:
         """What ``prepare`` returned for this forward; computed on the spot where a block is called outside its tower."""
-        if key in self.prepared:
-            return self.prepared[key]
+        return self.prepared[key] if key in self.prepared else self.fresh(key)
+
+    def fresh(self, key: str) -> Any:
+        """What ``prepare`` makes of the values as they are now."""
         return self.adapters()[key].prepare(self._modules.get("shared"))
 
     def prepare(self) -> None:
-        shared = self._modules.get("shared")
-        self.prepared = {key: adapter.prepare(shared) for key, adapter in self.adapters().items() if defines(adapter, "prepare")}
+        self.prepared = {key: self.fresh(key) for key, adapter in self.adapters().items() if defines(adapter, "prepare")}
 
 
 class Container(nn.Module):

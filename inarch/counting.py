@@ -8,6 +8,8 @@ from torch import nn
 
 from inarch import anatomy, roles
 from inarch.container import Container, container_of
+from inarch.errors import CannotGraft
+from inarch.ports import Span
 
 
 @dataclass(frozen=True)
@@ -84,26 +86,25 @@ def sites(model: nn.Module) -> SiteTable:
     table = SiteTable()
     for block in anatomy.blocks(model):
         for name in [s.name for s in block.row.spans] + list(block.row.matrices):
-            site = next((s for s in _one(block, name)), None)
-            if site is not None:
+            span = _offered(block, name)
+            if span is not None:
                 joint = joints.get((block.path, name))
-                here = ", ".join(link.scion.method.__class__.__name__ for link in joint.active()) if joint else ""
-                table.append(_row(site, block.path, here))
+                here = ", ".join(type(link.scion.method).__name__ for link in joint.active()) if joint else ""
+                table.append(_row(block, span, here))
     return table
 
 
-def _one(block: anatomy.Block, name: str):
-    """The span, or nothing where this family offers no port for it."""
+def _offered(block: anatomy.Block, name: str) -> Span | None:
+    """The span, or None where this family offers no port for it."""
     try:
-        yield block, anatomy.span(block, name)
-    except anatomy.CannotGraft:
-        return
+        return anatomy.span(block, name)
+    except CannotGraft:
+        return None
 
 
-def _row(found: tuple[anatomy.Block, anatomy.Span], path: str, adapters: str) -> SiteRow:
-    block, span = found
+def _row(block: anatomy.Block, span: Span, adapters: str) -> SiteRow:
     w_in, w_out = anatomy.widths(block, span)
     width = str(w_in) if w_in == w_out else f"{w_in}->{w_out}"
     readers = " ".join(weight.path.removesuffix(".weight") for weight in span.readers)
-    enter, leave = (f"{path}.{port}" if port.path else f"{path}{port}" for port in (span.enter, span.leave))
+    enter, leave = (f"{block.path}.{port}" if port.path else f"{block.path}{port}" for port in (span.enter, span.leave))
     return SiteRow(block.tower, block.layer, span.name, width, enter, leave, readers, not span.carries, adapters)

@@ -107,7 +107,7 @@ def _table(outcomes: list[Outcome]) -> Any:
     from rich.table import Table
 
     table = Table(title="\nHandwritten digits on a frozen mini-vit", title_justify="left", caption_justify="left",
-                  caption="accuracy on 597 test images; numbers trained without and with the head")
+                  caption=f"accuracy on {outcomes[0].result['data']['test']} test images; numbers trained without and with the head")
     table.add_column("method")
     for title in ("accuracy", "trained", "with head", "file", "epochs", "seconds"):
         table.add_column(title, justify="right")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from inarch.adapter import Fold, Parallel, Post, Pre
 from inarch.anatomy import tensor_at
-from inarch.container import Container, Scion, container_of
+from inarch.container import Container, container_of
 from inarch.errors import CannotFold
 from inarch.grafting import MERGED
 from inarch.joint import Joint
@@ -88,14 +88,10 @@ def _folds(joint: Joint) -> list[Fold]:
     for link in links:
         if link.adapter.stochastic and link.adapter.training:
             raise CannotFold(f"{where}: {type(link.adapter).__name__} draws dropout in training mode; call model.eval() first")
-    folds = [link.adapter.affine(link.index, _given(link.scion, link.key)) for link in links]
+    folds = [link.adapter.affine(link.index, link.scion.fresh(link.key)) for link in links]
     if any(isinstance(f, Post) for f in folds) and len(folds) > 1:
         raise CannotFold(f"{where}: {len(folds)} active adapters, one of which edits the output of the others; merge one at a time")
     return folds
-
-
-def _given(scion: Scion, key: str) -> object:
-    return scion.adapters()[key].prepare(scion._modules.get("shared"))
 
 
 class Plan:

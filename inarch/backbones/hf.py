@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,8 @@ from inarch.backbones.address import Address, recognise, suggest
 from inarch.backbones.backbone import Backbone, Wish, drawing, placed, prove, whole_patches, zero
 from inarch.backbones.hub import HF_BESIDE, HF_WEIGHTS, commit, fetch
 from inarch.backbones.processors import from_transformers
-from inarch.backbones.torchvision import mend_torchvision
-from inarch.errors import ConfigError, Corrupt, Mismatch, need
+from inarch.backbones.torchvision import import_library
+from inarch.errors import ConfigError, Corrupt, Mismatch
 from inarch.preprocess import Preprocess
 
 
@@ -58,18 +57,9 @@ def finished(model: Any, address: str, rule: Preprocess, wish: Wish, source: dic
     return Backbone(placed(model, wish), address, rule.resized(side), "transformers", source, side)
 
 
-def transformers():
-    """The library, with its heavy parts importable; ``MissingExtra`` or ``ConfigError`` where they are not."""
-    if importlib.util.find_spec("transformers") is None:
-        raise need("transformers", "train")
-    mend_torchvision()
-    try:
-        import transformers
-        from transformers.modeling_utils import PreTrainedModel  # noqa: F401 (fails early where torchvision is broken)
-    except (ImportError, RuntimeError) as error:
-        raise ConfigError(f"transformers is installed but cannot be imported: {error}; where torchvision is the cause, install "
-                          "the one for this torch, uninstall it, or unset INARCH_MEND_TORCHVISION") from error
-    return transformers
+def transformers() -> Any:
+    """The library, with its heavy parts importable."""
+    return import_library("transformers", "train", part="transformers.modeling_utils")
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ linear head on its embedding (``ImageClassifier``).
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,8 +22,8 @@ from inarch.backbones.backbone import Backbone, Wish, drawing, placed, prove, wh
 from inarch.backbones.classifier import ImageClassifier
 from inarch.backbones.hub import commit, fetch_file
 from inarch.backbones.processors import from_open_clip
-from inarch.backbones.torchvision import mend_torchvision
-from inarch.errors import ConfigError, Mismatch, need
+from inarch.backbones.torchvision import import_library
+from inarch.errors import ConfigError, Mismatch
 from inarch.preprocess import Preprocess
 
 HUB_WEIGHTS = ("open_clip_model.safetensors", "model.safetensors")
@@ -72,16 +71,8 @@ def _from_folder(address: Address, folder: Path, wish: Wish) -> Backbone:
     return _built(address, fields["model_cfg"], rules, file, wish, source)
 
 
-def _library():
-    if importlib.util.find_spec("open_clip") is None:
-        raise need("open_clip", "open_clip")
-    mend_torchvision()
-    try:
-        import open_clip
-    except (ImportError, RuntimeError) as error:
-        raise ConfigError(f"open_clip is installed but cannot be imported: {error}; where torchvision is the cause, install the "
-                          "one for this torch, uninstall it, or unset INARCH_MEND_TORCHVISION") from error
-    return open_clip
+def _library() -> Any:
+    return import_library("open_clip", "open_clip")
 
 
 def _built(address: Address, config: dict[str, Any], rules: Mapping[str, Any], file: Path | None, wish: Wish,

@@ -7,7 +7,6 @@ non-strictly as soon as the number of classes differs, and then a file for anoth
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,8 @@ from inarch.backbones.address import Address, existing_file, suggest
 from inarch.backbones.backbone import Backbone, Wish, drawing, placed, prove, whole_patches, zero
 from inarch.backbones.hub import commit, fetch_file
 from inarch.backbones.processors import from_timm
-from inarch.backbones.torchvision import mend_torchvision
-from inarch.errors import ConfigError, Mismatch, need
+from inarch.backbones.torchvision import import_library
+from inarch.errors import ConfigError, Mismatch
 
 FOLDER_WEIGHTS = ("model.safetensors",)
 _SIZED = ("pos_embed", "relative_position_bias_table")  # what an asked-for image size may resample
@@ -68,17 +67,9 @@ def from_folder(address: Address, folder: Path, wish: Wish) -> Backbone:
     return _built(_Plan(architecture, config, dict(fields.get("model_args", {})), file, True), address, wish)
 
 
-def library():
-    """timm, importable even where torchvision is broken; ``MissingExtra`` where it is not installed."""
-    if importlib.util.find_spec("timm") is None:
-        raise need("timm", "timm")
-    mend_torchvision()
-    try:
-        import timm
-    except RuntimeError as error:
-        raise ConfigError(f"timm is installed but cannot be imported: {error}; where torchvision is the cause, install the one "
-                          "for this torch, uninstall it, or unset INARCH_MEND_TORCHVISION") from error
-    return timm
+def library() -> Any:
+    """timm, importable even where torchvision is broken."""
+    return import_library("timm", "timm")
 
 
 def _pretrained_config(timm: Any, address: Address) -> dict[str, Any]:

@@ -13,10 +13,11 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
+from typing import Any
 
 import torch
 
-from inarch.errors import ConfigError
+from inarch.errors import ConfigError, need
 
 SWITCH = "INARCH_MEND_TORCHVISION"
 _SYMPTOM = "torchvision::nms does not exist"
@@ -36,6 +37,24 @@ def mend_torchvision() -> bool:
         _import_with_declared_operators()
         return True
     return False
+
+
+def import_library(package: str, extra: str, part: str | None = None) -> Any:
+    """The package, after the cure; ``part`` is a module of it that fails early where torchvision is broken.
+
+    ``MissingExtra`` where it is not installed, ``ConfigError`` where it is and cannot be imported.
+    """
+    if importlib.util.find_spec(package) is None:
+        raise need(package, extra)
+    mend_torchvision()
+    try:
+        library = importlib.import_module(package)
+        if part is not None:
+            importlib.import_module(part)
+    except (ImportError, RuntimeError) as error:
+        raise ConfigError(f"{package} is installed but cannot be imported: {error}; where torchvision is the cause, install the "
+                          f"one for this torch, uninstall it, or unset {SWITCH}") from error
+    return library
 
 
 def _import_with_declared_operators() -> None:
