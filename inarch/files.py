@@ -25,7 +25,7 @@ HEADER_CAP = 1 << 20
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _KINDS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 __all__ = [
-    "canonical", "check_tensors", "header", "parse_json", "parse_tensors", "read", "sha256", "sync_folder", "tensor_bytes", "tensors", "write",
+    "canonical", "check_tensors", "header", "parse_json", "read", "sha256", "sync_folder", "tensor_bytes", "tensors", "write",
 ]
 
 

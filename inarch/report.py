@@ -23,6 +23,7 @@ from inarch.reporting.page import Block, Gallery, Page, Table, Tile, to_html, to
 from inarch.reporting.protocol import known, provenance, stated
 from inarch.reporting.results import embedded_record, line, mark, result_of
 from inarch.run import Card, Run
+from inarch.tasks.classify import headline
 
 TITLES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "mAP": "mAP", "micro_f1": "micro-F1",
           "macro_f1": "macro-F1"}
@@ -45,7 +46,7 @@ class Story:
 
     @property
     def metric(self) -> str:
-        return "mAP" if self.card.multilabel else "accuracy"
+        return headline(self.card.multilabel)
 
     @property
     def mark(self) -> str:

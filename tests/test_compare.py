@@ -193,6 +193,12 @@ def test_a_backbones_own_record_of_what_it_saw_comes_first(tmp_path):
     assert of(tmp_path, fields).rows[0].mark == ""
 
 
+def test_what_mini_vit_saw_is_known_wherever_the_package_lies(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = of(tmp_path, result(backbone="mini-vit", data="eurosat10"), result(backbone="mini-vit", data="pets"))
+    assert {row.data: row.mark for row in found.rows} == {"eurosat10": "†", "pets": ""}
+
+
 def test_mini_vit_without_any_record_is_marked_as_unknown(tmp_path, monkeypatch):
     monkeypatch.setattr("inarch.reporting.results.embedded_record", lambda: None)
     monkeypatch.setattr("inarch.compare.embedded_record", lambda: None)

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from inarch import files
+from inarch.backbones.address import WEIGHTS
 from inarch.errors import ConfigError, Corrupt, DataError, InarchError
 
 FORMAT = 1
 SEEN, UNKNOWN = "†", "‡"  # the backbone was pre-trained on images of this set; whether it was is not recorded
 EMBEDDED = "mini-vit"
-RECORD = Path("results/mini-vit/pretrain.json")
+RECORD = WEIGHTS / EMBEDDED / "origin.json"  # ships with the weights
 RESULT = "result.json"
 UNFINISHED = ("run.json", "recipe.toml")  # a folder that holds one of these is a run
 EXPECTED: dict[str, type | tuple[type, ...]] = {
@@ -121,9 +122,8 @@ def pretraining(path: Path) -> tuple[str, ...]:
 
 
 def embedded_record() -> tuple[str, ...] | None:
-    """What mini-vit was pre-trained on, from the record in the current folder or this checkout; None where there is none."""
-    places = (RECORD, Path(__file__).resolve().parents[1] / RECORD)
-    return next((pretraining(place) for place in places if place.is_file()), None)
+    """What mini-vit was pre-trained on, from the record beside its weights; None where there is none."""
+    return pretraining(RECORD) if RECORD.is_file() else None
 
 
 def mark(result: Result, record: tuple[str, ...] | None) -> str:
