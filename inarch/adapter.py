@@ -7,7 +7,7 @@ import math
 import types
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from torch import Tensor, nn
 
@@ -15,7 +15,7 @@ from inarch.errors import CannotFold, ConfigError, nearest
 from inarch.ports import Layers, Stack
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,18 @@ class Adapter(nn.Module):
     ``reads="residual"``: ``before`` is not used and ``after`` sees the tensor at the start of the span's skip connection.
     """
 
-    reads: ClassVar[Literal["normed", "residual"]] = "normed"
+    reads: Literal["normed", "residual"] = "normed"
 
     @property
     def stochastic(self) -> bool:
         """True where a training-mode forward draws random numbers, so that only the evaluation operator can be folded."""
         return False
 
-    def prepare(self, shared: nn.Module | None) -> Any:
-        """Once per forward of the tower: contract what all sites need. The default hands the shared module on."""
+    def prepare(self, shared: nn.Module | None, visible: Bool[Tensor, "batch tokens"] | None) -> Any:
+        """Once per forward of the tower: contract what all sites need. The default hands the shared module on.
+
+        ``visible``: which tokens are not padding, None where all are or the tower was not told.
+        """
         return shared
 
     def before(self, x: Float[Tensor, "*batch dim"], i: int, given: Any) -> Float[Tensor, "*batch dim"]:
@@ -100,11 +103,20 @@ class Method(ABC):
     layers: Layers = None
     towers: tuple[str, ...] | None = None
 
-    spans_wanted: ClassVar[str] = "spans"  # the field that names the spans
-    thaws: ClassVar[tuple[str, ...]] = ()  # roles of base parameters that the method itself trains
+    unset: ClassVar[dict[str, Any]] = {}  # fields that may stay None until a backbone is at hand -> their value where it states none
 
     def __post_init__(self) -> None:
         check_types(self)
+
+    @property
+    def thaws(self) -> tuple[str, ...]:
+        """Roles of base parameters that the method itself trains."""
+        return ()
+
+    def settled(self, published: dict[str, Any]) -> Self:
+        """With every field that was left unset filled: as published for the backbone, else by the method's own value."""
+        left = {name: published.get(name, own) for name, own in self.unset.items() if getattr(self, name) is None}
+        return dataclasses.replace(self, **left)
 
     @abstractmethod
     def wanted(self) -> tuple[str, ...]:

@@ -73,12 +73,14 @@ class Scion(nn.Module):
         """What ``prepare`` returned for this forward; computed on the spot where a block is called outside its tower."""
         return self.prepared[key] if key in self.prepared else self.fresh(key)
 
-    def fresh(self, key: str) -> Any:
+    def fresh(self, key: str, visible: Tensor | None = None) -> Any:
         """What ``prepare`` makes of the values as they are now."""
-        return self.adapters()[key].prepare(self._modules.get("shared"))
+        return self.adapters()[key].prepare(self._modules.get("shared"), visible)
 
-    def prepare(self) -> None:
-        self.prepared = {key: self.fresh(key) for key, adapter in self.adapters().items() if defines(adapter, "prepare")}
+    def prepare(self, tower: str, visible: Tensor | None) -> None:
+        """Before a forward of the tower; what other towers hold stays, a decoder is called while its encoder's graph lives."""
+        here = [stack.name for stack in self.stacks if stack.tower == tower]
+        self.prepared |= {key: self.fresh(key, visible) for key in here if defines(self.adapters()[key], "prepare")}
 
 
 class Container(nn.Module):

@@ -85,7 +85,7 @@ def sites(model: nn.Module) -> SiteTable:
     joints = container.joints if isinstance(container, Container) else {}
     table = SiteTable()
     for block in anatomy.blocks(model):
-        for name in [s.name for s in block.row.spans] + list(block.row.matrices):
+        for name in anatomy.names(block.row):
             span = _offered(block, name)
             if span is not None:
                 joint = joints.get((block.path, name))

@@ -32,15 +32,17 @@ def graft(
     """Freeze ``model``, put the adapters of ``method`` on it under ``name``, make them the active ones; returns the model.
 
     ``thaw``: roles (``"head"``, ``"norms"``, ``"vision.norms"``, ``"biases"``, ``"all"``) or name patterns of base parameters that
-    train too. ``head``: a module that takes the place of the model's task head while this adapter is active (and is trained).
+    train too; what the backbone's row always trains (the projector of a vision-language backbone) trains beside them. ``head``: a
+    module that takes the place of the model's task head while this adapter is active (and is trained).
     Raises ``CannotGraft`` (unknown model, span, layer, name in use) before anything is changed.
     """
     container = _ready(model, name)
     wish = (thaw,) if isinstance(thaw, str) else tuple(thaw)
     with disabled(model) if container.scions() else nullcontext():  # another graft's head must not pass for the base's
+        method = settled(model, method)
         stacks = plan(model, method)
         head_path = _head_place(model, head)
-        thawed = roles.resolve(model, tuple(dict.fromkeys(method.thaws + wish)))
+        thawed = roles.resolve(model, tuple(dict.fromkeys(method.thaws + wish)), roles.always(model))
     if head_path is not None:
         thawed = {n: p for n, p in thawed.items() if not n.startswith(head_path + ".")}
     built = _built(model, method, stacks)
@@ -63,6 +65,11 @@ def graft(
     return use(model, name)
 
 
+def settled(model: nn.Module, method: Method) -> Method:
+    """The method with what was left to the backbone filled in."""
+    return method.settled(anatomy.published(model, type(method).__name__)) if method.unset else method
+
+
 def plan(model: nn.Module, method: Method) -> list[Stack]:
     """The stacks that ``method`` would adapt on ``model``; raises ``CannotGraft`` when it cannot."""
     if not method.wanted():
@@ -70,9 +77,9 @@ def plan(model: nn.Module, method: Method) -> list[Stack]:
     depths: dict[str, int] = {}
     for block in anatomy.blocks(model):
         depths[block.tower] = depths.get(block.tower, 0) + 1
-    wished = {tower: set(ports.select(method.layers, n)) for tower, n in depths.items() if method.towers is None or tower in method.towers}
-    chosen = [site for site in anatomy.sites(model, method.wanted(), method.towers) if site.layer in wished[site.tower]]
-    return ports.stacks(chosen)
+    offered = list(anatomy.sites(model, method.wanted(), method.towers))
+    wished = {tower: set(ports.select(method.layers, depths[tower])) for tower in {site.tower for site in offered}}
+    return ports.stacks([site for site in offered if site.layer in wished[site.tower]])
 
 
 def ungraft(model: nn.Module, name: str | None = None) -> nn.Module:

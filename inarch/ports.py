@@ -86,6 +86,7 @@ class Site:
     block: str
     width_in: int
     width_out: int
+    decodes: bool = False  # in a decoder block
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,10 @@ class Stack:
         return self.sites[0].tower
 
     @property
+    def decodes(self) -> bool:
+        return self.sites[0].decodes
+
+    @property
     def width_in(self) -> int:
         return self.sites[0].width_in
 
@@ -120,7 +125,7 @@ def stacks(sites: list[Site]) -> list[Stack]:
     """Group sites into stacks, named ``tower_span_width`` (``vision_attn_768``); the out-width is added where it differs."""
     groups: dict[str, list[Site]] = {}
     for site in sites:
-        name = f"{site.tower}_{site.span.name}_{site.width_in}"
+        name = f"{site.tower}_{site.span.name.replace('.', '_')}_{site.width_in}"
         if site.width_out != site.width_in:
             name += f"x{site.width_out}"
         groups.setdefault(name, []).append(site)

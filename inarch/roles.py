@@ -9,7 +9,7 @@ from torch import nn
 from inarch import anatomy
 from inarch.errors import CannotGraft, nearest
 
-ROLES = ("head", "norms", "biases", "all")
+ROLES = ("head", "norms", "biases", "projector", "all")
 
 
 def head_paths(model: nn.Module) -> list[str]:
@@ -24,13 +24,20 @@ def base_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in model.named_parameters() if not name.startswith("inarch.")}
 
 
-def resolve(model: nn.Module, thaw: tuple[str, ...]) -> dict[str, nn.Parameter]:
+def always(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters that train beside every method, as the model's rows say: a vision-language backbone's projector."""
+    paths = {path + "." for block in anatomy.blocks(model) for path in block.row.always}
+    return {name: p for name, p in base_parameters(model).items() if name.startswith(tuple(paths))}
+
+
+def resolve(model: nn.Module, thaw: tuple[str, ...], beside: dict[str, nn.Parameter] | None = None) -> dict[str, nn.Parameter]:
     """Parameters that the roles or name patterns in ``thaw`` stand for, by name.
 
-    A role may carry a tower (``vision.norms``). A pattern is an escape (``vit.embeddings.*``); one that matches nothing is refused.
+    A role may carry a tower (``vision.norms``), or all ``encoders`` or ``decoders``. A pattern is an escape
+    (``vit.embeddings.*``); one that matches nothing is refused. ``beside``: parameters that train in any case.
     """
     parameters = base_parameters(model)
-    chosen: dict[str, nn.Parameter] = {}
+    chosen = dict(beside or {})
     for wish in thaw:
         names = _names(model, wish, parameters)
         if not names:
@@ -42,11 +49,13 @@ def resolve(model: nn.Module, thaw: tuple[str, ...]) -> dict[str, nn.Parameter]:
 
 def _names(model: nn.Module, wish: str, parameters: dict[str, nn.Parameter]) -> list[str]:
     tower, _, role = wish.rpartition(".")
-    if role not in ROLES or (tower and tower not in {b.tower for b in anatomy.blocks(model)}):
+    if role not in ROLES or (tower and tower not in anatomy.KINDS and tower not in {b.tower for b in anatomy.blocks(model)}):
         return fnmatch.filter(parameters, wish)
     heads = tuple(path + "." for path in head_paths(model))
     if role == "head":
         return [name for name in parameters if name.startswith(heads)] if heads else []
+    if role == "projector":
+        return list(always(model))
     inside = _inside_tower(model, tower)
     if role == "all":
         return [name for name in parameters if inside(name)]
@@ -59,7 +68,8 @@ def _names(model: nn.Module, wish: str, parameters: dict[str, nn.Parameter]) -> 
 def _inside_tower(model: nn.Module, tower: str):
     if not tower:
         return lambda name: True
-    found = [block for block in anatomy.blocks(model) if block.tower == tower]
+    kind = anatomy.KINDS.get(tower)
+    found = [block for block in anatomy.blocks(model) if (block.tower == tower if kind is None else block.row.decodes == kind)]
     prefixes = tuple({block.root + "." if block.root else "" for block in found})
     return lambda name: name.startswith(prefixes)
 

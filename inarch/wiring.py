@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from inarch import anatomy
 from inarch.container import Container
@@ -21,22 +21,32 @@ class Watch:
     tower: str
     checked: bool = False
 
-    def __call__(self, module: nn.Module, args: tuple, output: object = None) -> None:
+    def __call__(self, module: nn.Module, args: tuple, kwargs: dict, output: object = None) -> None:
         if output is None:
             for scion in self.container.active().values():
                 if scion.prepares:
-                    scion.prepare()
+                    scion.prepare(self.tower, visible(kwargs.get("attention_mask")))
         elif not self.checked and not torch.compiler.is_compiling():
             joints = [j for j in self.container.joints.values() if j.site.tower == self.tower and j.active()]
             self.checked = bool(joints)  # a forward of the bare base shows nothing
             _refuse_dead(joints, self.tower)
 
 
+def visible(mask: Tensor | None) -> Tensor | None:
+    """``[batch, tokens]``, True where a token is no padding, of a mask as towers take it: 1 = visible ``[batch, tokens]``, or one
+    row per query ``[batch, heads, queries, tokens]``, boolean or added to the scores; its last row sees every token that is there.
+    """
+    if not isinstance(mask, Tensor) or mask.dim() == 2:
+        return mask if mask is None else mask.bool()
+    row = mask[:, 0, -1, :]
+    return row if row.dtype == torch.bool else row > torch.finfo(row.dtype).min / 2
+
+
 def _refuse_dead(joints: list[Joint], tower: str) -> None:
     dead = [f"{j.site.block} {h.port}" for j in joints for h in hooks(j) if h.gesture not in j.reached]
     if dead:
         raise CannotGraft(f"{len(dead)} ports were never reached in a forward of the {tower} tower, so nothing there would be adapted: "
-                          f"{', '.join(dead[:10])}; mend the row in inarch/anatomy.py")
+                          f"{', '.join(dead[:10])}; mend the row in inarch/rows.py")
 
 
 def hooks(joint: Joint) -> list[Hook]:
@@ -87,4 +97,4 @@ def watch(model: nn.Module, container: Container) -> None:
     container.guards = []
     for tower in adapted:
         root, eye = model.get_submodule(towers[tower]), Watch(container, tower)
-        container.guards += [root.register_forward_pre_hook(eye), root.register_forward_hook(eye)]
+        container.guards += [root.register_forward_pre_hook(eye, with_kwargs=True), root.register_forward_hook(eye, with_kwargs=True)]

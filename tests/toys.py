@@ -99,7 +99,7 @@ class Prepared(Adapter):
         self.root = nn.Parameter(0.2 * torch.randn(stack.depth, stack.width_in, stack.width_in))
         self.calls = 0
 
-    def prepare(self, shared: Any) -> Tensor:
+    def prepare(self, shared: Any, visible: Any) -> Tensor:
         self.calls += 1
         return self.root @ self.root
 

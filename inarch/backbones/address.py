@@ -3,6 +3,7 @@
     hf:NAME  hf:NAME@REVISION  hf:FOLDER        timm:NAME  timm:NAME@FILE  timm:FOLDER
     open_clip:ARCH/TAG  open_clip:ARCH@FILE     npz:FILE (also google:FILE)
     config:NAME  config:NAME@SEED               FOLDER     mini-vit
+    vl:NAME  vl:NAME@REVISION  vl:FOLDER        (BART or T5 with visual features)   mini-vl
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from pathlib import Path
 from inarch.backbones.weights_file import read_json
 from inarch.errors import ConfigError, nearest
 
-SCHEMES = ("hf", "timm", "open_clip", "config", "npz", "google")
+SCHEMES = ("hf", "timm", "open_clip", "config", "npz", "google", "vl")
 WEIGHTS = Path(__file__).parent / "weights"
+VL_CARD = "vision_language.json"
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Address:
 
 def embedded_names() -> list[str]:
     """Backbones that come with the package."""
-    return sorted(path.name for path in WEIGHTS.glob("*") if (path / "config.json").is_file())
+    return sorted(path.name for path in WEIGHTS.glob("*") if (path / "origin.json").is_file())
 
 
 def parse(text: str) -> Address:
@@ -70,7 +72,7 @@ def _with_scheme(scheme: str, rest: str) -> Address:
 
 
 def _after(scheme: str) -> str:
-    return {"hf": "REVISION", "config": "SEED"}.get(scheme, "FILE")
+    return {"hf": "REVISION", "vl": "REVISION", "config": "SEED"}.get(scheme, "FILE")
 
 
 def _is_folder(text: str) -> bool:
@@ -87,6 +89,8 @@ def _folder(text: str) -> str:
 
 def recognise(folder: Path) -> str:
     """Which library wrote this folder: ``model_type`` is transformers' mark, ``architecture`` timm's."""
+    if (folder / VL_CARD).is_file():
+        return "vl"
     if (folder / "config.json").is_file():
         config = read_json(folder / "config.json")
         for mark, scheme in (("model_type", "hf"), ("architecture", "timm")):

@@ -30,9 +30,11 @@ class Wish:
     pretrained: bool = True
     seed: int = 0
     head_init: HeadInit = "zeros"
+    feature_width: int | None = None  # vision-language: of the image features; None: the published one, or the folder's
+    visual_tokens: int | None = None  # vision-language: per image after pooling; 0: every feature row
 
     def __post_init__(self) -> None:
-        for name, value in (("classes", self.classes), ("image_size", self.image_size)):
+        for name, value in (("classes", self.classes), ("image_size", self.image_size), ("feature_width", self.feature_width)):
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise ConfigError(f"backbone: {name}={value!r}; expected a whole number from 1 on, or none")
         if self.head_init not in ("zeros", "library"):

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from inarch.backbones import hf, processors
+from inarch.backbones import hf, processors, vl
 from inarch.backbones.address import Address
 from inarch.backbones.backbone import Backbone, Wish
 from inarch.errors import ConfigError, nearest
@@ -40,7 +40,7 @@ def _clip_vit_b16() -> Any:
     return hf.transformers().CLIPConfig(vision_config=tower, num_labels=_CLASSES)
 
 
-CONFIGS: dict[str, Callable[[], Any]] = {
+CONFIGS: dict[str, Any] = {
     "vit-ti16": _vit(192, 12, 3, 16),
     "vit-s16": _vit(384, 12, 6, 16),
     "vit-b16": _vit(768, 12, 12, 16),
@@ -53,11 +53,13 @@ _NORMS = {"swin-b": processors.IMAGENET, "clip-vit-b16": processors.CLIP}
 
 
 def load(address: Address, wish: Wish) -> Backbone:
-    if address.name not in CONFIGS:
-        raise ConfigError(f"{address}: no such configuration; {nearest(address.name, CONFIGS)}")
+    if address.name not in CONFIGS | vl.CONFIGS:
+        raise ConfigError(f"{address}: no such configuration; {nearest(address.name, CONFIGS | vl.CONFIGS)}")
     if address.at is not None and not address.at.isdigit():
         raise ConfigError(f"{address}: seed {address.at!r}; expected config:NAME@SEED with a whole number")
     trunk = dataclasses.replace(wish, seed=int(address.at or 0))
+    if address.name in vl.CONFIGS:
+        return vl.random(address, trunk)
     model = hf.random_model(CONFIGS[address.name](), trunk)
     mean, std = _NORMS.get(address.name, processors.HALF)
     source = {"name": address.name, "revision": None, "licence": None, "pretrained": False, "seed": trunk.seed}

@@ -10,9 +10,10 @@ from inarch.cli.flags import SET, settings
 
 
 def run(
-    method: Annotated[str, typer.Argument(help="arc, lora, fullrank, bitfit, linear or full.")],
+    method: Annotated[str, typer.Argument(help="arc, vlpet, lora, bottleneck, compacter, bitfit, full, ...")],
     backbone: Annotated[str, typer.Argument(help="Address of a backbone, such as config:vit-b16 or mini-vit.")],
     set: SET = None,
+    thaw: Annotated[str | None, typer.Option(help="Roles that train beside the method; the head where there is one.")] = None,
     classes: Annotated[int | None, typer.Option(min=1, help="Outputs of the head; the backbone's own where left out.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -25,14 +26,20 @@ def run(
     inarch count arc config:vit-b16 --set rank=8 --set spans=attn --classes 37
 
     inarch count lora mini-vit --set targets=q,v
+
+    inarch count vlpet config:vl-bart-base --set gate=small --json
+
+    inarch count bottleneck config:vl-bart-base --set spans=attn,mlp,cross --thaw norms
     """
     import inarch
     from inarch import backbones
     from inarch.methods import method_named
+    from inarch.roles import head_paths
 
     chosen = method_named(method).parse(settings(set))
     model = backbones.load(backbone, classes=classes, device="meta", pretrained=False).model
-    count = inarch.count(inarch.graft(model, chosen, thaw="head"))
+    roles = (thaw or "").split(",") if thaw else []
+    count = inarch.count(inarch.graft(model, chosen, thaw=roles + (["head"] if head_paths(model) and "head" not in roles else [])))
     if json:
         show_json(method, chosen.fields(), backbone, count.to_json())
     else:

@@ -3,12 +3,16 @@
 from inarch.adapter import Method
 from inarch.errors import ConfigError, nearest
 from inarch.methods.arc import ARC
+from inarch.methods.bottleneck import Bottleneck
+from inarch.methods.compacter import Compacter
 from inarch.methods.fullrank import FullRank
 from inarch.methods.lora import LoRA
-from inarch.methods.thawed import BitFit, Full, Linear
+from inarch.methods.thawed import BitFit, Frozen, Full, Linear
+from inarch.methods.vlpet import VLPET
 
 METHODS: dict[str, type[Method]] = {
     "arc": ARC, "lora": LoRA, "fullrank": FullRank, "linear": Linear, "bitfit": BitFit, "full": Full,
+    "vlpet": VLPET, "bottleneck": Bottleneck, "compacter": Compacter, "frozen": Frozen,
 }
 
 
@@ -20,4 +24,6 @@ def method_named(name: str) -> type[Method]:
         raise ConfigError(f"no method {name!r}; {nearest(name.lower(), METHODS)}") from None
 
 
-__all__ = ["ARC", "METHODS", "BitFit", "Full", "FullRank", "Linear", "LoRA", "method_named"]
+__all__ = [
+    "ARC", "METHODS", "VLPET", "BitFit", "Bottleneck", "Compacter", "Frozen", "Full", "FullRank", "Linear", "LoRA", "method_named",
+]

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from inarch.adapter import Adapter, Built, Method, Parallel, within
 from inarch.errors import ConfigError
+from inarch.methods.bottleneck import Init, Update
 from inarch.ports import Stack
 
 
@@ -58,10 +59,7 @@ class LoraAdapter(Adapter):
         super().__init__()
         self.dropout = config.dropout
         self.gain = (config.rank if config.alpha is None else config.alpha) / config.rank
-        self.down = nn.Parameter(torch.empty(stack.depth, config.rank, stack.width_in))
-        self.up = nn.Parameter(torch.zeros(stack.depth, stack.width_out, config.rank))
-        for matrix in self.down.data:
-            nn.init.kaiming_uniform_(matrix, a=math.sqrt(5))
+        self.down, self.up = factors(stack.depth, stack.width_in, stack.width_out, config.rank)
 
     @property
     def stochastic(self) -> bool:
@@ -73,3 +71,24 @@ class LoraAdapter(Adapter):
 
     def affine(self, i: int, given: Any) -> Parallel:
         return Parallel(self.down[i].mT, self.up[i].mT * self.gain)
+
+
+class LoraUpdate(Update):
+    """``dH = x A_l^T B_l^T`` as the modification under another method's gate; it reads what enters, and always starts at zero."""
+
+    reads = "input"
+
+    def __init__(self, depth: int, dim: int, out: int, rank: int, init: Init) -> None:
+        super().__init__()
+        self.down, self.up = factors(depth, dim, out, rank)
+
+    def forward(self, source: Tensor, i: int) -> Tensor:
+        return F.linear(F.linear(source, self.down[i]), self.up[i])
+
+
+def factors(depth: int, dim: int, out: int, rank: int) -> tuple[nn.Parameter, nn.Parameter]:
+    """A ``[L, r, in]`` Kaiming-uniform and B ``[L, out, r]`` zero."""
+    down = nn.Parameter(torch.empty(depth, rank, dim))
+    for matrix in down.data:
+        nn.init.kaiming_uniform_(matrix, a=math.sqrt(5))
+    return down, nn.Parameter(torch.zeros(depth, out, rank))

@@ -1,9 +1,8 @@
-"""Baselines that add nothing and train parameters of the base itself: linear probe, BitFit (Zaken et al., 2022), full fine-tuning."""
+"""Baselines that add nothing and train parameters of the base itself: linear probe, frozen, BitFit (Zaken et al., 2022), full."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from inarch.adapter import Built, Method
 from inarch.errors import ConfigError
@@ -34,18 +33,29 @@ class Thawed(Method):
 class Linear(Thawed):
     """Linear probe: the head alone."""
 
-    thaws: ClassVar[tuple[str, ...]] = ("head",)
+    @property
+    def thaws(self) -> tuple[str, ...]:
+        return ("head",)
+
+
+@dataclass(frozen=True)
+class Frozen(Thawed):
+    """Nothing of its own: only what the backbone always trains (a vision-language projector) and what the user thaws."""
 
 
 @dataclass(frozen=True)
 class BitFit(Thawed):
     """Every bias of the base (linears, norms, convolutions); thaw the head beside it for a new task."""
 
-    thaws: ClassVar[tuple[str, ...]] = ("biases",)
+    @property
+    def thaws(self) -> tuple[str, ...]:
+        return ("biases",)
 
 
 @dataclass(frozen=True)
 class Full(Thawed):
     """Full fine-tuning: every parameter of the base."""
 
-    thaws: ClassVar[tuple[str, ...]] = ("all",)
+    @property
+    def thaws(self) -> tuple[str, ...]:
+        return ("all",)

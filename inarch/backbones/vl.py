@@ -1,0 +1,189 @@
+"""Vision-language backbones by address: a BART or T5 of transformers, its tokenizer with the visual words, and a fresh projector.
+
+    vl:facebook/bart-base    vl:t5-base    vl:FOLDER    config:vl-bart-base    mini-vl
+A folder is one that transformers wrote (the projector is drawn from the seed), or one that ``save`` here wrote (it is read):
+    vision_language.json   feature width, visual tokens, images, tower        language/   transformers' own folder with the tokenizer
+    visual.safetensors     the projector
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from inarch import files
+from inarch.backbones import hf, weights_file
+from inarch.backbones.address import VL_CARD, Address
+from inarch.backbones.backbone import Backbone, Wish, drawing, placed
+from inarch.backbones.hub import HF_WEIGHTS, commit, fetch
+from inarch.backbones.seats import seat_of
+from inarch.backbones.vision_language import VisionLanguage, VisualProjector
+from inarch.errors import ConfigError, Corrupt, Mismatch
+from inarch.preprocess import Preprocess
+
+FORMAT = 1
+WORDS = 100  # of each kind that VL-T5 adds to the vocabulary: <extra_id_99..0>, then <vis_extra_id_99..0>
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "spiece.model", "special_tokens_map.json",
+             "added_tokens.json", "generation_config.json")
+IMAGE_WIDTH, IMAGE_TOKENS = 2048, 36  # CLIP RN101's grid, pooled 7 x 7 -> 6 x 6
+CLASSES = {"bart": "BartForConditionalGeneration", "t5": "T5ForConditionalGeneration"}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A paper's backbone: transformers' configuration class, its fields, and what the projector reads."""
+
+    config: str
+    fields: dict[str, Any]
+    width: int = IMAGE_WIDTH
+    tokens: int = IMAGE_TOKENS
+
+
+_BART = {"vocab_size": 50265 + 2 * WORDS, "d_model": 768, "encoder_layers": 6, "decoder_layers": 6, "encoder_attention_heads": 12,
+         "decoder_attention_heads": 12, "encoder_ffn_dim": 3072, "decoder_ffn_dim": 3072}
+_T5 = {"vocab_size": 32000 + 2 * WORDS, "d_model": 768, "d_ff": 3072, "d_kv": 64, "num_layers": 12, "num_heads": 12,
+       "decoder_start_token_id": 0}
+CONFIGS: dict[str, Shape] = {
+    "vl-bart-base": Shape("BartConfig", _BART),
+    "vl-t5-base": Shape("T5Config", _T5),
+    "vl-bart-base-video": Shape("BartConfig", _BART, width=512, tokens=64),  # frames of CLIP ViT; no pooling changes 64
+}
+
+
+def load(address: Address, wish: Wish) -> Backbone:
+    """``vl:``; a folder with a card of ours brings its projector, any other gets a fresh one."""
+    folder = Path(address.name) if address.folder else _fetched(address, wish)
+    if (folder / VL_CARD).is_file():
+        model = from_own_folder(folder, wish)
+    else:
+        model = _assembled(from_transformers(folder, wish), wish, IMAGE_WIDTH, IMAGE_TOKENS)
+    source = {"name": address.name, "revision": commit(folder), "licence": weights_file.licence(folder), "pretrained": wish.weights}
+    if wish.weights:
+        source["sha256"] = weights_file.sha256(sorted(folder.rglob("*.safetensors")))
+    return finished(model, str(address), wish, source)
+
+
+def random(address: Address, wish: Wish) -> Backbone:
+    """A paper's backbone with weights drawn from the seed, for counting, benchmarks and tests; it has no tokenizer."""
+    shape = CONFIGS[address.name]
+    library = hf.transformers()
+    config = getattr(library, shape.config)(**shape.fields)
+    with hf.quiet(), drawing(wish):
+        language = getattr(library, CLASSES[config.model_type])(config)
+    source = {"name": address.name, "revision": None, "licence": None, "pretrained": False, "seed": wish.seed}
+    return finished(_assembled((language, None), wish, shape.width, shape.tokens), str(address), wish, source)
+
+
+def finished(model: VisionLanguage, address: str, wish: Wish, source: dict[str, Any]) -> Backbone:
+    return Backbone(placed(model, wish), address, Preprocess(), "transformers", source)
+
+
+def _fetched(address: Address, wish: Wish) -> Path:
+    return fetch(address.name, "config.json", HF_WEIGHTS if wish.weights else (), TOKENIZER, address.at)
+
+
+def from_transformers(folder: Path, wish: Wish) -> tuple[Any, Any]:
+    """``language, tokenizer`` of a transformers folder, its vocabulary grown by the visual words it lacks."""
+    config = hf.read_config(folder)
+    seat_of(config)
+    tokenizer = tokenizer_of(folder)
+    kind: Any = getattr(hf.transformers(), CLASSES[config.model_type])
+    if not wish.weights:
+        with hf.quiet(), drawing(wish):
+            language = kind(config)
+    else:
+        language = _read(kind, folder, config)
+    grow(language, tokenizer, wish)
+    return language, tokenizer
+
+
+def _read(kind: Any, folder: Path, config: Any) -> Any:
+    for path in weights_file.in_folder(folder, HF_WEIGHTS):
+        weights_file.shapes(path)
+    try:
+        with hf.quiet():
+            language, info = kind.from_pretrained(folder, config=config, dtype=torch.float32, use_safetensors=True,
+                                                  output_loading_info=True, local_files_only=True)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise Corrupt(f"{folder}: transformers cannot read the weights: {error}") from error
+    missing = set(info["missing_keys"]) - {"final_logits_bias", "lm_head.weight"}  # a zero buffer, and the tied token table
+    if missing or info["mismatched_keys"]:
+        odd = weights_file.listed(missing or {name for name, *_ in info["mismatched_keys"]})
+        raise Mismatch(f"{folder}: the weights lack, or hold in another shape, {odd}, which config.json asks for")
+    weights_file.refuse_nonfinite(language, folder)
+    return language
+
+
+def tokenizer_of(folder: Path) -> Any:
+    """The folder's tokenizer with the words of VL-T5 added behind its own, in their published order."""
+    try:
+        with hf.quiet():
+            tokenizer = hf.transformers().AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"{folder}: no tokenizer that transformers can read ({str(error).splitlines()[0]}); save it beside the model: "
+                          "tokenizer.save_pretrained(folder)") from error
+    known = tokenizer.get_vocab()
+    words = [f"<{kind}_{k}>" for kind in ("extra_id", "vis_extra_id") for k in reversed(range(WORDS))]
+    new = [word for word in words if word not in known]
+    if f"<vis_extra_id_{WORDS - 1}>" in new or "<vis_extra_id_0>" in new:
+        tokenizer.add_tokens(new, special_tokens=True)
+    return tokenizer
+
+
+def grow(language: Any, tokenizer: Any, wish: Wish) -> None:
+    """One row of the token table per word; new rows as the family initialises its embeddings, never trained under a PET method."""
+    size = len(tokenizer)
+    if language.get_input_embeddings().num_embeddings != size:
+        with hf.quiet(), drawing(wish):
+            language.resize_token_embeddings(size, mean_resizing=False)
+
+
+def _assembled(parts: tuple[Any, Any], wish: Wish, width: int, tokens: int | None, images: int = 2) -> VisionLanguage:
+    language, tokenizer = parts
+    seat = seat_of(language.config)
+    if wish.visual_tokens is not None:
+        tokens = wish.visual_tokens
+    with drawing(wish):
+        norms = seat.norm(language.config), seat.norm(language.config)
+        visual = VisualProjector(wish.feature_width or width, language.config.d_model, *norms, tokens or None, images)
+        seat.initialise(visual)
+    return VisionLanguage(language, visual, seat, tokenizer)
+
+
+def save(model: VisionLanguage, folder: str | Path, tower: str = "") -> Path:
+    """Write the backbone as a folder that ``vl:FOLDER`` reads; ``tower``: address of the image tower its features came from."""
+    folder = Path(folder)
+    with hf.quiet():
+        model.language.save_pretrained(folder / "language")  # type: ignore[operator]
+        model.tokenizer.save_pretrained(folder / "language")
+    values = {name: value.detach().contiguous().cpu() for name, value in model.visual.state_dict().items()}
+    files.write(folder / "visual.safetensors", files.tensor_bytes(values))
+    card = {"format": FORMAT, "feature_width": model.visual.width, "visual_tokens": model.visual.tokens or 0,
+            "images": model.visual.image_order.num_embeddings, "tower": tower}
+    files.write(folder / VL_CARD, files.canonical(card))
+    return folder
+
+
+def from_own_folder(folder: Path, wish: Wish) -> VisionLanguage:
+    """A folder that ``save`` wrote."""
+    card = files.parse_json(files.read(folder / VL_CARD), folder / VL_CARD)
+    if card.get("format") != FORMAT:
+        raise Mismatch(f"{folder / VL_CARD}: format {card.get('format')!r}; this inarch reads {FORMAT}: upgrade it")
+    for name, wished in (("feature_width", wish.feature_width), ("visual_tokens", wish.visual_tokens)):
+        if wished is not None and wished != card[name]:
+            raise ConfigError(f"{folder}: its projector was made for {name}={card[name]}, not {wished}; leave it out or use other features")
+    model = _assembled(from_transformers(folder / "language", wish), wish, card["feature_width"], card["visual_tokens"], card["images"])
+    if wish.weights:
+        _fill(model.visual, folder / "visual.safetensors")
+    return model
+
+
+def _fill(visual: nn.Module, path: Path) -> None:
+    state = visual.state_dict()
+    data = files.read(path)
+    files.check_tensors(files.header(data, path), {name: list(value.shape) for name, value in state.items()}, path)
+    visual.load_state_dict({name: value.float() for name, value in files.tensors(data, path).items()})
