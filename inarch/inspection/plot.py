@@ -8,6 +8,7 @@ from typing import Any
 from inarch.errors import ConfigError, StorageError, need
 from inarch.inspect import Inspection, StackView
 from inarch.inspection import spectra
+from inarch.inspection.gates import GateView
 from inarch.inspection.scaling import Point
 
 FORMATS = ("png", "pdf", "svg")
@@ -137,3 +138,21 @@ def _draw_overlap(axes: Any, stack: StackView) -> None:
     axes.figure.colorbar(image, ax=axes)
     axes.set(title=f"overlap (chance: {stack.chance:.2f})", xlabel="layer", ylabel="layer")
     axes.locator_params(integer=True)
+
+
+def plot_gates(views: list[GateView], out: str | Path, words: list[str] | None = None) -> Path:
+    """A map per stack, layers down: s G along tokens (of one example, ``words`` below), channels or examples."""
+    out = checked(out)
+    stacks = list(dict.fromkeys(view.stack for view in views))
+    figure, grid = _canvas(len(stacks), 1, width=11.0, height=2.6)
+    for (axes, *_), name in zip(grid, stacks, strict=True):
+        mine = [view for view in views if view.stack == name]
+        top = max(1.0, *(float(view.row.max()) for view in mine))
+        drawn = axes.imshow([view.row.tolist() for view in mine], aspect="auto", vmin=0, vmax=top, interpolation="nearest", cmap="viridis")
+        axes.set(title=f"{name}: s G", ylabel="layer", xlabel=mine[0].axis)
+        axes.set_yticks(range(len(mine)), [str(view.layer) for view in mine])
+        if words and mine[0].axis == "token":
+            axes.set_xticks(range(len(words)), words, rotation=90, fontsize=6)
+            axes.set_xlabel("")
+        figure.colorbar(drawn, ax=axes, pad=0.01)
+    return _saved(figure, out)

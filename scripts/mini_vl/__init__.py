@@ -1,0 +1,1 @@
+"""What ``pretrain_mini_vl.py`` is made of."""

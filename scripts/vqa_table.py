@@ -1,0 +1,61 @@
+"""Real questions about pictures: VL-PET's four variants and the baselines of its table on VQA-RAD and easy-VQA, three seeds each.
+
+    python scripts/pretrain_small_bart.py --data ../shared/data --out runs/small-bart
+    python scripts/vqa_table.py --data ../shared/data --language runs/small-bart
+
+Visual tokens come from a real ImageNet ViT-Tiny, the language model is the small BART that the first command pre-trains on text.
+The protocol is that of scripts/study.py: three rates per method and set, chosen on validation, then three seeds on the training part.
+Widths follow the paper's reduction factor of 8 (LoRA: the same sixth of the width); every method trains the projector.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from study import Entry, Study
+
+WEIGHTS = "vit_tiny_patch16_224_augreg_in21k_ft_in1k.safetensors"
+LRS = ("1e-2", "3e-3", "1e-3")
+VLPET = ("--method", "vlpet", "--set", "rank=16", "--set", "gate_rank=16", "--set", "value_rank=16")
+ENTRIES = (
+    *(Entry(f"vlpet-{gate}", (*VLPET, "--set", f"gate={gate}"), LRS) for gate in ("large", "middleX", "middleY", "small")),
+    Entry("bottleneck", ("--method", "bottleneck", "--set", "rank=16", "--set", "spans=attn,mlp,cross", "--thaw", "norms"), LRS),
+    Entry("lora", ("--method", "lora", "--set", "rank=21", "--set", "targets=q,v,cross.q,cross.v", "--set", "dropout=0.1",
+                   "--thaw", "biases"), LRS),
+    Entry("bitfit", ("--method", "bitfit", "--thaw", ""), LRS),
+    Entry("frozen", ("--method", "frozen", "--thaw", ""), LRS),
+)
+SETS = {  # size of the pictures, visual tokens (pooled 14 x 14 -> 6 x 6; 4 x 4), epochs, training and watched examples
+    "vqa_rad": ("224", "36", "20", "0", "0"),
+    "easy_vqa": ("64", "16", "10", "3000", "500"),
+}
+
+
+def study(args: argparse.Namespace) -> Study:
+    def common(name: str) -> list[str]:
+        size, tokens, epochs, limit, watch = SETS[name]
+        return ["--data", str(args.data / f"{name}.npz"), "--backbone", f"vl:{args.language}", "--image-size", size,
+                "--tower", f"timm:vit_tiny_patch16_224.augreg_in21k_ft_in1k@{args.data / WEIGHTS}", "--visual-tokens", tokens,
+                "--features", str(args.out / "features"), "--epochs", epochs, "--limit", limit, "--watch", watch, "--batch-size", "32",
+                "--schedule", "linear", "--clip", "5", "--weight-decay", "0.01", "--decay", "no-bias",
+                "--threads", "1", "--no-report", "--no-tensorboard"]
+
+    return Study(args.out, args.results, common, lambda val: val["vqa_accuracy"], final=())
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the .npz sets and the weights")
+    parser.add_argument("--language", type=Path, default=Path("runs/small-bart"))
+    parser.add_argument("--out", type=Path, default=Path("runs/vqa"))
+    parser.add_argument("--results", type=Path, default=Path("results/vqa"))
+    parser.add_argument("--sets", nargs="+", default=SETS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    chosen = arguments()
+    for one in chosen.sets:
+        for entry in ENTRIES:
+            study(chosen).run(one, entry)
