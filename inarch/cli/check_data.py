@@ -10,13 +10,15 @@ from inarch.errors import DataError
 
 
 def run(
-    data: Annotated[str, typer.Argument(help="Image folder, table, .npz, VTAB-1k folder, datasets:NAME or digits.")],
+    data: Annotated[str, typer.Argument(help="Image folder, table, .npz, VTAB-1k or image-text data, datasets:NAME, digits.")],
     image_column: Annotated[str | None, typer.Option(help="Column of image paths in a table.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column of labels in a table.")] = None,
     multilabel: Annotated[bool, typer.Option("--multilabel", help="An image may have several labels.")] = False,
     protocol: Annotated[str | None, typer.Option(help="Which lists of a VTAB-1k folder are read: clean or released.")] = None,
+    task: Annotated[str | None, typer.Option(help="Image-text tasks to check, such as vqa,gqa; else all that DATA holds.")] = None,
+    features: Annotated[str | None, typer.Option(help="Stored features that every image of an image-text task must have.")] = None,
 ) -> None:
-    """Look at every image and label of DATA and list all that is wrong: files, classes, parts that share pictures.
+    """Look at every image and label of DATA and list all that is wrong: files, classes, questions, captions, missing pictures.
 
     [bold]Examples[/bold]
 
@@ -24,11 +26,18 @@ def run(
 
     inarch check-data scans.csv --image-column path --label-column finding --multilabel
 
+    inarch check-data datasets/ --task vqa,gqa,nlvr,caption
+
     Exit code 0 where training can start, 3 where it would refuse.
     """
     from inarch.cli.progress import counting
     from inarch.data import check
+    from inarch.data.pairs import tasks_at
 
+    labelled = image_column or label_column or multilabel or protocol
+    tasks = tuple(task.split(",")) if task else () if labelled else tasks_at(data)
+    if tasks or features:
+        return check_tasks(data, tasks, features)
     with counting("images") as progress:
         report = check(data, image_column=image_column, label_column=label_column, multilabel=multilabel, protocol=protocol,
                        progress=progress)
@@ -36,6 +45,23 @@ def run(
     if report.problems:
         raise DataError(f"{data}: {len(report.problems)} problem(s), listed above; mend them, or train with --on-bad-image skip "
                         "where only single images are bad")
+
+
+def check_tasks(data: str, tasks: tuple[str, ...], features: str | None) -> None:
+    """Image-text data, task by task, each listed under its name."""
+    from inarch.cli.progress import counting
+    from inarch.data.pairs import check_pairs
+    from inarch.features import open_store
+
+    available = open_store(features) if features else None
+    total = 0
+    for task in tasks or ("",):
+        with counting("images") as progress:
+            report = check_pairs(data, task, available=available, progress=progress)
+        show(f"{data} {task}".rstrip(), report)
+        total += len(report.problems)
+    if total:
+        raise DataError(f"{data}: {total} problem(s), listed above; mend them")
 
 
 def show(data: str, report: Any) -> None:
