@@ -22,8 +22,8 @@ from inarch.data import Table
 from inarch.errors import CannotFold, DataError
 from inarch.evaluate import Rebuilt, forward, rebuild, table_logits
 from inarch.export import export_native
+from inarch.tasks.classification import read_data
 from inarch.tasks.classify import Classifier, headline, score
-from inarch.training.job import read_data
 
 TOLERANCE = {"fp64": 1e-9, "fp32": 1e-4, "bf16": 5e-2, "fp16": 1e-2}  # of the largest logit
 FEW = 16  # images to check before writing, and of random pixels where the data is out of reach
@@ -52,9 +52,9 @@ def fold_run(run: str | Path, out: str | Path, *, overwrite: bool = False, progr
     table = own_test_table(rebuilt)
     few = None if table is None else table.pick(range(min(FEW, len(table))))
     before, first = _logits(rebuilt, table, progress), _logits(rebuilt, few)
-    inarch.merge(rebuilt.classifier.model)
+    inarch.merge(rebuilt.net.model)
     _refuse_difference(first, _logits(rebuilt, few), rebuilt)
-    folder = export_native(rebuilt.classifier.model, out, _backbone(rebuilt), classes=rebuilt.card.classes, overwrite=overwrite)
+    folder = export_native(rebuilt.net.model, out, _backbone(rebuilt), classes=rebuilt.card.classes, overwrite=overwrite)
     after = _logits(_plain(rebuilt, folder), table, progress)
     return Folded(folder, _apart(before, after), len(before), int((before.argmax(1) == after.argmax(1)).sum()),
                   "test images" if table is not None else "images of random pixels", _metric(rebuilt, table, before, after))
@@ -89,7 +89,7 @@ def _apart(before: np.ndarray, after: np.ndarray) -> float:
 
 
 def _backbone(rebuilt: Rebuilt) -> Backbone:
-    return Backbone(rebuilt.classifier.model, preprocess=rebuilt.card.view, **rebuilt.card.backbone)
+    return Backbone(rebuilt.net.model, preprocess=rebuilt.card.view, **rebuilt.card.backbone)
 
 
 def _plain(rebuilt: Rebuilt, folder: Path) -> Rebuilt:
@@ -97,7 +97,7 @@ def _plain(rebuilt: Rebuilt, folder: Path) -> Rebuilt:
     model: nn.Module = backbones.load(str(folder.resolve())).model
     if rebuilt.recipe.precision == "fp64":
         model = model.double()
-    return dataclasses.replace(rebuilt, classifier=Classifier(model, rebuilt.recipe.precision).eval())
+    return dataclasses.replace(rebuilt, net=Classifier(model, rebuilt.recipe.precision).eval())
 
 
 def _metric(rebuilt: Rebuilt, table: Table | None, before: np.ndarray, after: np.ndarray) -> tuple[str, float, float] | None:

@@ -53,7 +53,7 @@ class Predictor:
     @property
     def model(self) -> torch.nn.Module:
         """The grafted model itself."""
-        return self.rebuilt.classifier.model
+        return self.rebuilt.net.model
 
     def predict(self, images: Input | Iterable[Input], top_k: int = 5, batch_size: int = 32) -> list[Prediction]:
         """One ``Prediction`` per image, in order; a folder stands for the images in it, by name.

@@ -7,30 +7,32 @@
     rank = 50
 An unknown key, a value of another type or out of range is refused by name, before anything is loaded. Sources of the defaults:
 [4.1] the common part of ARC's released training scripts (arXiv 2310.06234, repository DavidYanAnDe/ARC at 8227d57); [VTAB]
-and [FGVC] their two settings; [VPT] tuning on the validation part, reporting the last epoch (arXiv 2203.12119).
+and [FGVC] their two settings; [VPT] tuning on the validation part, reporting the last epoch (arXiv 2203.12119); [VL] VL-PET's
+released training scripts (arXiv 2308.09804, repository HenryHZY/VL-PET at 7430cad). The backbone says which kind of run it is: a
+vision-language one generates text, any other classifies.
 """
 
 from __future__ import annotations
 
-import math
-import tomllib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from inarch import files
 from inarch.adapter import Method
 from inarch.errors import ConfigError, nearest
 from inarch.methods import method_named
+from inarch.toml import read_toml
 
-RECIPE_CAP = 1 << 20  # bytes; a larger file is no recipe
 PRESET = "hf:google/vit-base-patch16-224-in21k"  # documented in inarch/backbones/hub.py
 FREE = frozenset({"out", "workers", "tensorboard", "report", "report_to", "checkpoint_every", "keep"})  # may change on resume
 
 # where ARC's learning rate would be wrong: the image-classification guides of peft and of transformers, both on ViT-B and Food-101
 LR = {"lora": 5e-3, "full": 5e-5}
+# a vision-language backbone has no head to thaw and is trained for the 20 epochs, at the rates, of [VL]; see recipes/ for the rest
+GENERATION: dict[str, Any] = {"thaw": (), "epochs": 20, "lr": 1e-3}
+GENERATION_LR = {"full": 1e-4}
+GENERATIVE = ("vl:", "config:vl-", "mini-vl")  # how the address of a backbone that generates begins
 
 Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -53,8 +55,8 @@ class Recipe(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
     # what
-    data: Text  # address: folder, .npz, .csv, .jsonl, VTAB-1k folder, datasets:NAME, digits
-    backbone: Text = PRESET  # address: hf:NAME, timm:NAME, open_clip:ARCH/TAG, config:NAME, a folder, mini-vit
+    data: Text  # address: folder, .npz, .csv, .jsonl, VTAB-1k folder, datasets:NAME, digits; with tasks, the folder of their files
+    backbone: Text = PRESET  # address: hf:NAME, timm:NAME, open_clip:ARCH/TAG, vl:NAME, config:NAME, a folder, mini-vit, mini-vl
     method: Text = "arc"
     set: dict[str, Any] = {}  # fields of the method; the method's own defaults are its paper's
     thaw: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = ("head",)  # roles that train beside the method
@@ -70,6 +72,16 @@ class Recipe(BaseModel):
     on_bad_image: Literal["refuse", "skip"] = "refuse"
     fit: Literal["train", "train+val"] = "train"  # [VPT] tune on train, then run the chosen setting on both
     test: bool = True  # score the test part, once, at the end; false while tuning
+    limit: FromZero = 0  # training examples used of each task, drawn by the seed; 0: all
+
+    # image and text: where a vision-language backbone answers or describes
+    tasks: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = ()  # published tasks in the folder data: vqa,gqa,nlvr,caption,...
+    features: str = ""  # stored features: one store, or a folder with a store per task; "": made by the tower from the images
+    tower: str = ""  # address of the image tower whose grid is read: open_clip:RN101/openai, hf:NAME, mini-vit
+    visual_tokens: FromZero | None = None  # per image, pooled from the tower's square grid; 0: the whole grid; None: the backbone's
+    beams: Whole | None = None  # of every generated text; None: as the task's protocol says, greedy answers and captions of 5 beams
+    data_order: Literal["seeded", "published"] = "seeded"  # [VL] draws examples and tasks by the epoch alone, whatever the seed
+    watch: FromZero = 0  # validation examples of each task scored between epochs; 0: all
 
     # images
     image_size: Whole | None = None  # None: the backbone's own
@@ -77,16 +89,19 @@ class Recipe(BaseModel):
     normalise: Literal["backbone", "imagenet", "half", "none"] = "backbone"  # [4.1] uses imagenet, whatever the backbone saw
     augment: Literal["none", "flip", "fgvc"] = "none"  # [VTAB] none; [FGVC] resize 256/224, random crop, flip
 
-    # optimisation: AdamW, betas 0.9 and 0.999, eps 1e-8, one group, decay on all that trains [4.1]
+    # optimisation: AdamW, betas 0.9 and 0.999
     epochs: Whole = 100  # [4.1]
     warmup_epochs: NotNegative | None = None  # None: a tenth of the epochs, as 10 of 100 in [4.1]
     batch_size: Whole = 32  # [4.1]; over all processes, per backward pass
     accumulate: Whole = 1  # backward passes per update
     lr: Positive = 1e-2  # [VTAB] 1e-2; [FGVC] 5e-3; for LoRA 5e-3, for full fine-tuning 5e-5
-    weight_decay: NotNegative = 0.0  # [VTAB] 0; [FGVC] 1e-2
-    clip: NotNegative = 1.0  # global norm of the gradient [4.1]; 0: not clipped
+    schedule: Literal["cosine", "linear"] = "cosine"  # after the warm-up [4.1]; [VL] linear, to zero
+    adam_eps: Positive = 1e-8  # [4.1]; [VL] 1e-6
+    weight_decay: NotNegative = 0.0  # [VTAB] 0; [FGVC] and [VL] 1e-2
+    decay: Literal["all", "no-bias"] = "all"  # what weight_decay is applied to [4.1]; [VL] all but biases
+    clip: NotNegative = 1.0  # global norm of the gradient [4.1]; [VL] 5; 0: not clipped
     head_init: Literal["zeros", "library"] = "zeros"  # [4.1]
-    backbone_noise: bool = False  # the frozen backbone's own dropout and stochastic depth; [4.1] has none
+    backbone_noise: bool = False  # the frozen backbone's own dropout and stochastic depth; [4.1] has none, [VL] has
     class_weights: Literal["none", "balanced"] = "none"
     sampling: Literal["shuffle", "balanced"] = "shuffle"
     selection: Literal["none", "val"] = "none"  # [VPT] the last epoch; "val": the best epoch on the validation part
@@ -112,8 +127,7 @@ class Recipe(BaseModel):
         """A checked recipe; ``ConfigError`` naming ``where``, the key, what was found and what was expected."""
         for key in fields.keys() - Recipe.model_fields.keys():
             raise ConfigError(f"{where}: unknown key {key!r}; {nearest(key, Recipe.model_fields)}")
-        if isinstance(fields.get("method"), str) and fields["method"] in LR:
-            fields = {"lr": LR[fields["method"]]} | fields
+        fields = _defaults(fields) | fields
         try:
             recipe = Recipe.model_validate(fields)
         except ValidationError as problem:
@@ -121,6 +135,11 @@ class Recipe(BaseModel):
         recipe.method_config()
         _contradictions(recipe, where)
         return recipe
+
+    @property
+    def generates(self) -> bool:
+        """Whether this run's backbone generates text from images and text; it classifies otherwise."""
+        return _generates(self.backbone)
 
     def method_config(self) -> Method:
         """The method with its fields, as ``inarch.graft`` takes it."""
@@ -142,6 +161,18 @@ class Recipe(BaseModel):
         return [f"{key}: {mine[key]!r} -> {theirs[key]!r}" for key in mine if key not in FREE and mine[key] != theirs[key]]
 
 
+def _generates(backbone: Any) -> bool:
+    return isinstance(backbone, str) and backbone.startswith(GENERATIVE)
+
+
+def _defaults(fields: dict[str, Any]) -> dict[str, Any]:
+    """What the method and the kind of run say of fields that are not given."""
+    method, generates = fields.get("method", "arc"), _generates(fields.get("backbone"))
+    rates = GENERATION_LR if generates else LR
+    own = {"lr": rates[method]} if isinstance(method, str) and method in rates else {}
+    return (GENERATION if generates else {}) | own
+
+
 def _contradictions(recipe: Recipe, where: str) -> None:
     wrong = {
         "warmup_epochs must end before the last epoch does": recipe.warmup() > recipe.epochs,
@@ -152,6 +183,14 @@ def _contradictions(recipe: Recipe, where: str) -> None:
         "sampling='balanced' needs one label per image; use class_weights='balanced'":
             recipe.multilabel and recipe.sampling == "balanced",
         "val_fraction and test_fraction leave no training images": recipe.val_fraction + recipe.test_fraction >= 1,
+        "tasks are answered by a vision-language backbone; choose one, such as backbone='vl:facebook/bart-base'":
+            bool(recipe.tasks) and not recipe.generates,
+        "features or tower feed a vision-language backbone; leave them out, or choose backbone='vl:facebook/bart-base'":
+            bool(recipe.features or recipe.tower) and not recipe.generates,
+        "tasks names a task twice": len(set(recipe.tasks)) < len(recipe.tasks),
+        "data_order='published' is the order of a vision-language run": recipe.data_order == "published" and not recipe.generates,
+        "class_weights, sampling and multilabel are of classification; leave them out": recipe.generates and
+            (recipe.multilabel or recipe.class_weights != "none" or recipe.sampling != "shuffle"),
     }
     for reason, holds in wrong.items():
         if holds:
@@ -186,50 +225,4 @@ def load_recipe(path: str | Path) -> Recipe:
     return Recipe.parse(read_toml(Path(path)), str(path))
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """The fields of a TOML file, unchecked."""
-    if not path.is_file():
-        raise ConfigError(f"no recipe {path}; expected a TOML file such as those in recipes/")
-    try:
-        return tomllib.loads(files.read(path.resolve(), cap=RECIPE_CAP).decode("utf-8-sig").replace("\r\n", "\n"))
-    except (ValueError, RecursionError) as problem:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-        raise ConfigError(f"{path} is not valid TOML: {problem}") from None
-
-
-def to_toml(fields: dict[str, Any]) -> str:
-    """Flat fields, then one table per dict; ``None`` is left out, as TOML has no word for it."""
-    flat = {key: value for key, value in fields.items() if not isinstance(value, dict) and value is not None}
-    tables = {key: value for key, value in fields.items() if isinstance(value, dict) and value}
-    return _lines(flat) + "".join(f"\n[{key}]\n{_lines(table)}" for key, table in tables.items())
-
-
-def _lines(table: dict[str, Any]) -> str:
-    return "".join(f"{_key(key)} = {_value(value)}\n" for key, value in table.items() if value is not None)
-
-
-def _key(key: str) -> str:
-    return key if key.isascii() and key.replace("_", "a").replace("-", "a").isalnum() else _text(key)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
-        return repr(value)
-    if isinstance(value, Iterable) and not isinstance(value, dict):
-        return f"[{', '.join(_value(item) for item in value)}]"
-    raise ConfigError(f"{value!r} cannot be written as TOML; expected text, a finite number, true, false or a list of them")
-
-
-def _text(text: str) -> str:
-    escaped = "".join(c if c.isprintable() and c not in '"\\' else _escape(c) for c in text)
-    return f'"{escaped}"'
-
-
-def _escape(c: str) -> str:
-    return f"\\{c}" if c in '"\\' else f"\\U{ord(c):08x}"
-
-
-__all__ = ["Recipe", "load_recipe", "read_toml", "to_toml"]
+__all__ = ["Recipe", "load_recipe"]

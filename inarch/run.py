@@ -3,7 +3,8 @@
     recipe.toml      the resolved recipe               run.json      what the recipe met: classes, preprocessing, fingerprints
     metrics.jsonl    a line per epoch                  tensorboard/  events
     checkpoints/     generations, while training       adapter/      what inarch.save wrote
-    result.json      the numbers and where they came from            predictions.npz   logits and labels of the scored parts
+    result.json      the numbers and where they came from
+    predictions.npz  logits and labels of the scored parts, or predictions-PART.jsonl: every text that was generated
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import numpy as np
 from inarch import files
 from inarch.errors import ConfigError, Corrupt, Incomplete, Mismatch, StorageError
 from inarch.preprocess import Preprocess
-from inarch.recipe import Recipe, read_toml, to_toml
+from inarch.recipe import Recipe
+from inarch.toml import read_toml, to_toml
 
 FORMAT = 1
 CARD_CAP = 64 << 20
@@ -50,6 +52,11 @@ class Card:
     @property
     def view(self) -> Preprocess:
         return Preprocess.from_json(self.preprocess)
+
+    @property
+    def features_sha(self) -> str | None:
+        """Of the stored image features, where the run reads such."""
+        return self.data.get("features", {}).get("sha256")
 
 
 class Run:
@@ -129,6 +136,10 @@ class Run:
         buffer = io.BytesIO()
         np.savez_compressed(buffer, allow_pickle=False, **arrays)
         files.write(self.predictions, buffer.getvalue())
+
+    def answers(self, part: str) -> Path:
+        """Where the generated texts of a part are kept."""
+        return self.folder / f"predictions-{part}.jsonl"
 
     def lines(self) -> list[dict[str, Any]]:
         """The epochs logged so far; a last line cut by a kill is left out."""

@@ -21,7 +21,7 @@ from inarch.errors import ConfigError, InarchError, Incomplete
 from inarch.recipe import Recipe
 from inarch.reporting.results import line
 from inarch.run import Card, Run
-from inarch.tasks.classify import score
+from inarch.tasks.task import Start
 from inarch.training import machine
 from inarch.training.interrupt import Interrupted, Interrupts, Stop
 from inarch.training.job import Job, prepare, refuse_changes
@@ -59,6 +59,7 @@ def _train(recipe: Recipe, run: Run, engine: Any, resume: bool, console: Any) ->
             return run.folder
         stack.enter_context(progress)
         job = _prepared(recipe, run, engine, stored, progress, interrupts)
+        progress.unit = job.task.unit
         with machine.main_first(engine):
             if engine.is_main_process:
                 _claim(run, job, stored, stack)
@@ -71,7 +72,7 @@ def _prepared(recipe: Recipe, run: Run, engine: Any, stored: Card | None, progre
     """Data, backbone and graft, before anything is written."""
     try:
         with interrupts.waiting(engine.num_processes == 1):
-            return prepare(recipe, run, engine.num_processes, stored, progress.looking())
+            return prepare(Start(recipe, run, engine, stored, progress.looking()))
     except Stop:
         progress.say("stopped before training began; nothing was written")
         raise interrupts.interrupted() from None
@@ -114,11 +115,11 @@ def _work(engine: Any, job: Job, run: Run, progress: Progress, interrupts: Inter
             loop.resume()
         loop.fit()
         loop.take_best()
-        logits = {part: (loop.final(part, table), table.labels, table.names) for part, table in loop.parts().items()}
+        found, metrics = loop.final()
     except Stop:
         loop.stop()
     if engine.is_main_process:
-        _finish(loop, job, run, logits, progress)
+        _finish(loop, run, found, metrics, progress)
     engine.wait_for_everyone()
 
 
@@ -129,22 +130,20 @@ def _announce(job: Job, engine: Any, progress: Progress) -> None:
     progress.say(f"{line(job.recipe.method, job.recipe.method_config().fields())} on {job.recipe.backbone}, {engine.device}")
     progress.say(f"{count['trainable']:,} of {count['total']:,} numbers train ({count['percent']:.2f} %; "
                  f"{count['without_head']:,} without the head)")
-    progress.say(f"{data['train']} train, {data['val']} val, {data['test']} test images of {len(job.splits.classes)} classes")
+    progress.say(job.task.about())
 
 
-def _finish(loop: Loop, job: Job, run: Run, logits: dict[str, Any], progress: Progress) -> None:
+def _finish(loop: Loop, run: Run, found: dict[str, Any], metrics: dict[str, Any], progress: Progress) -> None:
     """Adapter, predictions, and last the result, which marks the run as finished; then the checkpoints may go."""
-    extra = {"classes": [*job.splits.classes], "preprocess": job.view.to_json(), "multilabel": job.splits.multilabel,
-             "backbone": job.card.backbone["address"]}
+    job, task, card = loop.job, loop.task, loop.job.card
+    extra = {"classes": [*card.classes], "preprocess": card.preprocess, "multilabel": card.multilabel,
+             "backbone": card.backbone["address"]}
     inarch.save(job.model, run.adapter, extra=extra)
-    run.write_predictions(logits)
-    kind = job.splits.classes, job.splits.multilabel
-    metrics = {part: score(found, labels, *kind) for part, (found, labels, _) in logits.items()}
-    run.write_result(_result(loop, job, run, metrics))
+    more = task.keep(run, found, metrics)
+    run.write_result(_result(loop, run, metrics) | more)
     loop.generations.clear()
     for part, numbers in metrics.items():
-        shown = [f"{key} {numbers[key]:.4f}" for key in ("accuracy", "mAP", "macro_f1", "loss") if numbers.get(key) is not None]
-        progress.say(f"{part}: {'  '.join(shown)}")
+        progress.say(f"{part}: {'  '.join(task.said(task.scalars(numbers)))}")
     _report(job, run, progress)
     progress.say(f"run folder: {run}")
 
@@ -154,22 +153,19 @@ def _report(job: Job, run: Run, progress: Progress) -> None:
     if not job.recipe.report or not run.result()["metrics"]:
         return
     try:
-        from inarch.report import write_report
-
-        write_report(run.folder, splits=job.splits)
+        job.task.report(run)
     except (InarchError, ModuleNotFoundError) as problem:
         progress.say(f"no report: {problem}")
 
 
-def _result(loop: Loop, job: Job, run: Run, metrics: dict[str, Any]) -> dict[str, Any]:
-    recipe, card, engine = job.recipe, job.card, loop.engine
+def _result(loop: Loop, run: Run, metrics: dict[str, Any]) -> dict[str, Any]:
+    job, recipe, card, engine = loop.job, loop.recipe, loop.job.card, loop.engine
     head = sum(p.numel() * p.element_size() for name, p in job.trained.items() if not name.startswith("inarch."))
     best = loop.state.best
     return {
         "format": 1, "command": provenance.command(), "recipe": _plain(recipe.model_dump()), "method": recipe.method,
         "config": recipe.method_config().fields(), "backbone": card.backbone, "count": card.count,
-        "data": {"source": card.data["source"], "sha256": card.data["sha256"], "classes": len(card.classes),
-                 "train": len(job.table), "val": card.data["val"], "test": card.data["test"]},
+        "data": job.task.facts(),
         "adapter_bytes": read_card(run.adapter)["bytes"], "head_bytes": head, "metrics": metrics,
         "epochs": recipe.epochs, "epoch": best.epoch if best else recipe.epochs, "selection": recipe.selection,
         "seconds": round(loop.state.seconds, 3), "skipped_updates": loop.state.skipped, "seed": recipe.seed,

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inarch.errors import ConfigError
-from inarch.recipe import PRESET, Recipe, load_recipe, to_toml
+from inarch.recipe import PRESET, Recipe, load_recipe
+from inarch.toml import to_toml
 
 BASE = {"data": "digits"}
 NAN = float("nan")

@@ -138,7 +138,7 @@ def test_frozen_weights_are_frozen(nursery, tmp_path):
 
     run = train(nursery.recipe(tmp_path / "run", epochs=3, backbone_noise=True))
     pristine = backbones.load(nursery.vit, classes=3).model
-    trained = rebuild(run).classifier.model
+    trained = rebuild(run).net.model
     before = {n: p for n, p in pristine.named_parameters() if not n.startswith("classifier")}
     after = dict(trained.named_parameters())
     assert all(torch.equal(p, after[n]) for n, p in before.items())

@@ -38,8 +38,8 @@ def faulty(updater, k, *rest):
     if k == at and fault == "asked" and mine:
         os.kill(os.getpid(), signal.SIGTERM)
     if k == at and fault == "diverges" and mine:
-        losses = updater.objective.losses
-        object.__setattr__(updater.objective, "losses", lambda *a: losses(*a) * float("nan"))
+        losses = updater.task.losses
+        object.__setattr__(updater.task, "losses", lambda *a: losses(*a) * float("nan"))
     return real(updater, k, *rest)
 Updater.__call__ = faulty
 recipe = json.load(open({fields!r}))

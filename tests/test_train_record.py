@@ -210,7 +210,7 @@ def test_workers_live_as_long_as_the_run(nursery):
     for epoch in range(2):
         shards.place(epoch, 0)
         seen.append(torch.cat([labels for _, labels in feed.batches(shards, epoch)]))
-        workers = feed.kept[1]._iterator._workers
+        workers = feed.workers.kept[1]._iterator._workers
         seen.append(workers[0].pid)
     assert seen[1] == seen[3] and not torch.equal(seen[0], seen[2])
     assert torch.equal(seen[2], torch.from_numpy(feed.table.labels)[Order(22, 8, 1, 0).epoch(1)])
@@ -240,15 +240,15 @@ def test_a_stop_in_the_middle_of_a_decoder_is_no_bad_image(nursery, tmp_path, mo
 
 
 def test_a_stop_before_training_writes_nothing(nursery, tmp_path, monkeypatch):
-    from inarch.training import job
+    from inarch.tasks import classification
 
-    real = job.load_splits
+    real = classification.load_splits
 
     def interrupted(*args, **kwargs):
         os.kill(os.getpid(), signal.SIGINT)
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(job, "load_splits", interrupted)
+    monkeypatch.setattr(classification, "load_splits", interrupted)
     file = io.StringIO()
     with pytest.raises(Interrupted) as caught:
         train(nursery.recipe(tmp_path / "run"), console=Console(file=file))

@@ -13,10 +13,10 @@ import pytest
 import torch
 from nursery import Nursery
 
-import inarch.training.loop as loop_module
 from inarch.errors import ConfigError, DataError, Incomplete, StorageError, TrainingDiverged
 from inarch.run import Run
 from inarch.train import Interrupted, stored_recipe, train
+from inarch.training import score as scoring
 from inarch.training.generations import Generations
 from inarch.training.lock import locked
 from inarch.training.update import Updater
@@ -132,14 +132,14 @@ def test_a_checkpoint_after_every_update_changes_nothing(nursery, whole, tmp_pat
 
 def test_stopped_while_scoring_scores_again(nursery, whole, tmp_path, monkeypatch):
     recipe = nursery.recipe(tmp_path / "run", **HARD)
-    real = loop_module.scoring.logits
+    real = scoring.logits
 
     def interrupted(*args):
         os.kill(os.getpid(), signal.SIGINT)
         return real(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop_module.scoring, "logits", interrupted)
+        patch.setattr(scoring, "logits", interrupted)
         with pytest.raises(Interrupted):
             train(recipe)
     assert Run(tmp_path / "run").lines() == []

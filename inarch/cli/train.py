@@ -42,7 +42,7 @@ def run(
 
 
 def _started(source: str | None) -> dict[str, Any]:
-    from inarch.recipe import read_toml
+    from inarch.toml import read_toml
 
     if source is None:
         return {}

@@ -100,7 +100,7 @@ def thumbnail(table: Table, mistake: Mistake) -> bytes:
 
 def _table(run: Run, part: str, splits: Splits | None) -> Table:
     """The scored part of the run's data, if it is still the data that was scored."""
-    from inarch.training.job import read_data
+    from inarch.tasks.classification import read_data
 
     card = run.card()
     if splits is None:

@@ -6,24 +6,20 @@ import shlex
 import time
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from inarch.container import container_of
 from inarch.errors import TrainingDiverged
 from inarch.run import Run
-from inarch.tasks.classify import Classifier, draw_weights, headline, objective, scalars, score
+from inarch.tasks.task import Batch, Part, Sources
 from inarch.training import machine
-from inarch.training import score as scoring
-from inarch.training.feed import Feed
 from inarch.training.generations import Generations
 from inarch.training.interrupt import Interrupts, Stop
 from inarch.training.job import Job
-from inarch.training.order import Order, Shards
+from inarch.training.order import Shards
 from inarch.training.progress import Progress
 from inarch.training.schedule import schedule
-from inarch.training.sources import plain, sources
 from inarch.training.state import Best, State, Tally, restore, snapshot, values
 from inarch.training.trackers import Trackers
 from inarch.training.update import Outcome, Updater
@@ -34,10 +30,10 @@ class Loop:
 
     def __init__(self, engine: Any, job: Job, run: Run, progress: Progress, interrupts: Interrupts) -> None:
         self.engine, self.job, self.run, self.progress, self.interrupts = engine, job, run, progress, interrupts
-        self.recipe, self.alone = job.recipe, engine.num_processes == 1
-        self.classifier = Classifier(job.model.to(engine.device), self.recipe.precision)
-        draw = draw_weights(job.table, len(job.splits.classes)) if self.recipe.sampling == "balanced" else None
-        order = Order(len(job.table), self.recipe.batch_size, self.recipe.accumulate, self.recipe.seed, draw)
+        self.recipe, self.task, self.alone = job.recipe, job.task, engine.num_processes == 1
+        self.net = self.task.net(job.model.to(engine.device), self.recipe)
+        self.source: Sources
+        order = self.task.order()
         self.per_epoch, self.total = order.updates, order.updates * self.recipe.epochs
         self.shards = Shards(order, engine.process_index, engine.num_processes)
         self.generations, self.state = Generations(run.checkpoints, self.recipe.keep), State()
@@ -46,12 +42,11 @@ class Loop:
 
     def prepare(self) -> None:
         """Find what feeds the training, and the optimizer; with several processes, join them."""
-        job, recipe = self.job, self.recipe
+        recipe = self.recipe
         with self.interrupts.waiting(self.alone):
-            self.source = sources(self.engine, job, self.classifier, self.progress.scoring("features"))
-        loss = objective(job.table, len(job.splits.classes), recipe.class_weights == "balanced")
-        lr = schedule(recipe.lr, recipe.epochs, recipe.warmup(), self.per_epoch)
-        self.updater = Updater(self.engine, self.source.net, job, loss, self.shards, lr)
+            self.source = self.task.sources(self.engine, self.net, self.progress.scoring("features"))
+        lr = schedule(recipe.lr, recipe.epochs, recipe.warmup(), self.per_epoch, recipe.schedule)
+        self.updater = Updater(self.engine, self.source.net, self.job, self.shards, lr)
 
     # resume
 
@@ -94,9 +89,9 @@ class Loop:
         raise self.interrupts.interrupted()
 
     def close(self) -> None:
-        for feed in (self.source.feed, self.source.val):
-            if feed is not None:
-                feed.close()
+        for source in (self.source.feed, self.source.val):
+            if source is not None:
+                source.close()
 
     def _epoch(self) -> None:
         """The updates that are left of the epoch at hand."""
@@ -105,7 +100,7 @@ class Loop:
         stream = self.source.feed.batches(self.shards, epoch)
         self._learning()
 
-        def fetch() -> tuple[torch.Tensor, torch.Tensor]:
+        def fetch() -> Batch:
             with self.interrupts.waiting(self.alone):
                 return next(stream)
 
@@ -153,21 +148,19 @@ class Loop:
             "seconds": round(tally.seconds, 3), "images_per_second": round(tally.rate, 1)}
         due = epoch % self.recipe.evaluate_every == 0 or epoch == self.recipe.epochs or self.recipe.selection == "val"
         if self.source.val is not None and due:
-            line["val"] = scalars(self._score(self.source.val, "val"))
-            self._select(epoch, line["val"][headline(self.job.splits.multilabel)])
+            metrics = self.source.val.metrics(self.found(self.source.net, self.source.val))
+            line["val"] = self.task.scalars(metrics)
+            self._select(epoch, self.task.headline(metrics))
         state.epochs, state.tally = epoch, Tally()
         if self.engine.is_main_process:
             self.run.log(line)
         trackers.log(line)
-        self.progress.epoch(line, self.recipe.epochs, state.updates, self.total)
+        self.progress.epoch(line, self.task.said(line.get("val", {})), self.recipe.epochs, state.updates, self.total)
 
-    def _logits(self, net: nn.Module, feed: Feed, part: str) -> np.ndarray:
+    def found(self, net: nn.Module, part: Part) -> Any:
+        """What ``net`` says to a part."""
         with self.interrupts.waiting(self.alone):
-            return scoring.logits(self.engine, net, feed, self.recipe.eval_batch_size, part, self.progress.scoring(part))
-
-    def _score(self, feed: Feed, part: str) -> dict[str, Any]:
-        logits = self._logits(self.source.net, feed, part)
-        return score(logits, feed.table.labels, self.job.splits.classes, self.job.splits.multilabel)
+            return part.found(self.engine, net, self.progress.scoring(part.name))
 
     def _select(self, epoch: int, metric: float) -> None:
         if self.recipe.selection == "val" and (self.state.best is None or metric > self.state.best.metric):
@@ -182,15 +175,13 @@ class Loop:
                 for name, parameter in self.updater.trained.items():
                     parameter.copy_(self.state.best.values[name])
 
-    def parts(self) -> dict[str, Any]:
-        """The tables that are scored at the end."""
-        test = self.job.splits.test if self.recipe.test else None
-        return {part: table for part, table in (("val", self.job.val), ("test", test)) if table is not None}
-
-    def final(self, part: str, table: Any) -> np.ndarray:
-        """Logits of a part by the whole model, as ``evaluate`` computes them."""
-        feed = plain(self.job, table)
-        try:
-            return self._logits(self.classifier, feed, part)
-        finally:
-            feed.close()
+    def final(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What the whole net says to every part that is scored at the end, as ``evaluate`` computes it, and the numbers."""
+        found, metrics = {}, {}
+        for part in self.task.parts():
+            try:
+                found[part.name] = self.found(self.net, part)
+            finally:
+                part.close()
+            metrics[part.name] = part.metrics(found[part.name])
+        return found, metrics

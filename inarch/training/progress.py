@@ -10,8 +10,8 @@ from typing import Any
 class Progress:
     """``console``: a rich Console, or None for silence. Enter it around the work."""
 
-    def __init__(self, console: Any | None) -> None:
-        self.console = console
+    def __init__(self, console: Any | None, unit: str = "images") -> None:
+        self.console, self.unit = console, unit
         self.live = console is not None and console.is_terminal
         self.bar: Any = None
         self.task: Any = None
@@ -62,7 +62,7 @@ class Progress:
 
     def update(self, done: int, epoch: str, loss: float, rate: float) -> None:
         if self.bar is not None:
-            facts = f"loss {loss:.4f}  {rate:.0f} images/s"
+            facts = f"loss {loss:.4f}  {rate:.0f} {self.unit}/s"
             self.bar.update(self.task, completed=done, description=f"epoch {epoch}", facts=facts)
 
     def scoring(self, part: str) -> Any:
@@ -72,13 +72,12 @@ class Progress:
                 self.bar.update(self.task, facts=f"scoring {part} {done}/{total}")
         return tick
 
-    def epoch(self, line: dict[str, Any], epochs: int, updates: int, total: int) -> None:
-        """One line for a finished epoch: loss, what validation says, rate, time left."""
+    def epoch(self, line: dict[str, Any], said: list[str], epochs: int, updates: int, total: int) -> None:
+        """One line for a finished epoch: loss, what is ``said`` of validation, rate, time left."""
         left = (time.perf_counter() - self.began) / max(updates - self.start, 1) * (total - updates)
-        val = line.get("val", {})
-        scores = "".join(f"  val {key} {val[key]:.4f}" for key in ("accuracy", "mAP", "loss") if key in val)
+        scores = "".join(f"  val {score}" for score in said)
         self.say(f"epoch {line['epoch']}/{epochs}  loss {line['loss']:.4f}{scores}  lr {line['lr']:.2e}  "
-                 f"{line['images_per_second']:.0f} images/s  {span(left)} left")
+                 f"{line['images_per_second']:.0f} {self.unit}/s  {span(left)} left")
 
 
 def span(seconds: float) -> str:

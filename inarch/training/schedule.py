@@ -2,14 +2,19 @@
 
     warm-up   lr(s) = peak (s + 1) / w                        0 <= s < w       first update peak / w, update w - 1 at the peak
     cosine    lr(s) = peak (1 + cos(pi (s - w + 1) / (S - w + 1))) / 2         w <= s < S, one equal stride above zero at the end
+    linear    lr(s) = peak s / w,  then  peak (S - s) / (S - w)                w = floor of the warm-up, first update at 0
 S updates in all, w of them warm-up. ARC's released code (arc.md 4.1) starts at 0 and ends on a floor of 1e-6 peak, so its first
-update does nothing and its last is left out; here all S updates are made and each moves.
+update does nothing and its last is left out; the cosine here makes all S updates, and each moves. The linear one is VL-PET's, as
+transformers' get_linear_schedule_with_warmup, whose first update does nothing but start AdamW's moments.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+
+Rate = Callable[[int], float]  # of the 0-based number of an update
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,27 @@ class Schedule:
         return self.peak * (1 + math.cos(math.pi * min(share, 1.0))) / 2
 
 
-def schedule(peak: float, epochs: int, warmup_epochs: float, updates_per_epoch: int) -> Schedule:
-    """Warm-up ends exactly with the epoch (or part of one) named; at least one update is left for the cosine."""
+@dataclass(frozen=True)
+class Linear:
+    """Up from 0 and down to it in straight lines.
+
+    >>> [round(Linear(1.0, 2, 5)(s), 3) for s in range(5)]
+    [0.0, 0.5, 1.0, 0.667, 0.333]
+    """
+
+    peak: float
+    warmup: int
+    total: int
+
+    def __call__(self, update: int) -> float:
+        if update < self.warmup:
+            return self.peak * update / self.warmup
+        return self.peak * max(self.total - update, 0) / max(self.total - self.warmup, 1)
+
+
+def schedule(peak: float, epochs: int, warmup_epochs: float, updates_per_epoch: int, shape: str = "cosine") -> Rate:
+    """Warm-up ends exactly with the epoch (or part of one) named; at least one update is left for the way down."""
     total = epochs * updates_per_epoch
+    if shape == "linear":
+        return Linear(peak, min(math.floor(warmup_epochs * updates_per_epoch + 1e-9), total - 1), total)
     return Schedule(peak, min(round(warmup_epochs * updates_per_epoch), total - 1), total)

@@ -1,6 +1,6 @@
 """One update: forward and backward over a window of micro-batches, a check, a clip, a step of AdamW.
 
-    g = grad  sum_i l_i / sum_i w_i        over all images i of the window, whatever their split into passes and processes
+    g = grad  sum_i l_i / mass        over all examples i of the window, whatever their split into passes and processes
 Nothing is written to a parameter before loss and gradient are known to be finite.
 """
 
@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from inarch.errors import TrainingDiverged
-from inarch.tasks.classify import Objective
+from inarch.recipe import Recipe
+from inarch.tasks.task import Batch
 from inarch.training import machine
 from inarch.training.job import Job
 from inarch.training.order import Shards, Window, keyed
-from inarch.training.schedule import Schedule
+from inarch.training.schedule import Rate
 
-Fetch = Callable[[], tuple[Tensor, Tensor]]  # inputs and labels of this process's next shard
+Fetch = Callable[[], Batch]  # this process's next shard
 BETAS = (0.9, 0.999)  # torch's defaults, as in ARC's released training
 BACK_OFFS = 25  # fp16: halvings in a row before the scale itself is beside the point (2^16 / 2^25 < 1e-2)
 
@@ -39,13 +40,12 @@ class Outcome:
 class Updater:
     """Makes updates on ``net``; ``trained`` are its parameters by name."""
 
-    def __init__(self, engine: Any, net: nn.Module, job: Job, objective: Objective, shards: Shards, schedule: Schedule) -> None:
-        recipe = job.recipe
-        self.engine, self.job, self.objective, self.shards, self.schedule = engine, job, objective, shards, schedule
+    def __init__(self, engine: Any, net: nn.Module, job: Job, shards: Shards, schedule: Rate) -> None:
+        self.engine, self.job, self.task, self.shards, self.schedule = engine, job, job.task, shards, schedule
         self.trained = job.trained
-        adamw = torch.optim.AdamW(self.trained.values(), lr=recipe.lr, betas=BETAS, eps=1e-8, weight_decay=recipe.weight_decay)
+        recipe = job.recipe
+        adamw = torch.optim.AdamW(_groups(self.trained, recipe), lr=recipe.lr, betas=BETAS, eps=recipe.adam_eps)
         self.net, self.optimizer = machine.prepared(engine, net, adamw)
-        self.labels, self.names = torch.from_numpy(job.table.labels), job.table.names
         self.in_a_row = 0
 
     @property
@@ -58,7 +58,7 @@ class Updater:
         for group in self.moments.param_groups:
             group["lr"] = self.schedule(number)
         rows = torch.cat(list(window))
-        mass = self.objective.mass(self.labels[rows])
+        mass = self.task.mass(rows, self.shards.epoch)
         lost: list[int] = []
         loss = sum(self._backward(number, k, window, fetch, mass, lost) for k in range(len(window)))
         (loss,) = machine.total(self.engine, loss)
@@ -73,11 +73,10 @@ class Updater:
 
     def _backward(self, number: int, k: int, window: Window, fetch: Fetch, mass: float, lost: list[int]) -> float:
         """One backward pass on this process's part of micro-batch k; returns the sum of its weighted losses."""
-        inputs, labels = fetch()
+        inputs, targets = fetch().to(self.engine.device)
         torch.manual_seed(keyed(self.job.recipe.seed, "noise", number, k, self.engine.process_index))
         with machine.summed_gradients(self.engine, self.net, last=k == len(window) - 1):
-            logits = self.net(inputs.to(self.engine.device))
-            losses = self.objective.losses(logits, labels.to(self.engine.device))
+            losses = self.task.losses(self.net(inputs), targets)
             if not self.shards.has(window[k]):
                 losses = losses * 0  # a borrowed row: it keeps this process in step and counts for nothing
             # DDP takes the mean over processes, the window wants the sum
@@ -100,13 +99,13 @@ class Updater:
 
     def _diverged(self, number: int, loss: float, rows: Tensor, lost: list[int]) -> None:
         lost = sorted({int(i) for part in self._everyones(lost) for i in part})
-        names = [self.names[i] for i in lost or rows.tolist()]
+        names = self.task.names(lost or rows.tolist())
         bad = [name for name, p in self.trained.items() if p.grad is not None and not torch.isfinite(p.grad).all()]
         what = f"loss {loss}" if not math.isfinite(loss) else f"gradient of {', '.join(bad[:3])}"
         shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         whose = "from" if lost else "somewhere in"
         raise TrainingDiverged(f"update {number + 1} (lr {self.schedule(number):.3g}): {what} is not finite, {whose} {shown}; "
-                               f"the values after update {number} are kept: look at these images, or use a smaller lr")
+                               f"the values after update {number} are kept: look at these {self.task.unit}, or use a smaller lr")
 
     def _everyones(self, lost: list[int]) -> list[list[int]]:
         if self.engine.num_processes == 1:
@@ -114,3 +113,11 @@ class Updater:
         from accelerate.utils import gather_object
 
         return gather_object([lost])
+
+
+def _groups(trained: dict[str, nn.Parameter], recipe: Recipe) -> list[dict[str, Any]]:
+    """One group, or with ``decay="no-bias"`` a second one without decay: the published rule goes by the word in the name."""
+    free = {name for name in trained if recipe.decay == "no-bias" and "bias" in name}
+    kept, spared = ([p for name, p in trained.items() if (name in free) == spare] for spare in (False, True))
+    groups = [{"params": kept, "weight_decay": recipe.weight_decay}, {"params": spared, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
