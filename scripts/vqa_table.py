@@ -26,9 +26,9 @@ ENTRIES = (
     Entry("bitfit", ("--method", "bitfit", "--thaw", ""), LRS),
     Entry("frozen", ("--method", "frozen", "--thaw", ""), LRS),
 )
-SETS = {  # size of the pictures, visual tokens (pooled 14 x 14 -> 6 x 6; 4 x 4), epochs, training and watched examples
-    "vqa_rad": ("224", "36", "20", "0", "0"),
-    "easy_vqa": ("64", "16", "10", "3000", "500"),
+SETS = {  # size of the pictures, visual tokens (14 x 14 pooled to 4 x 4; 4 x 4), epochs, training and watched examples (0: all)
+    "vqa_rad": ("224", "16", "10", "0", "0"),
+    "easy_vqa": ("64", "16", "5", "3000", "500"),
 }
 
 
@@ -37,11 +37,11 @@ def study(args: argparse.Namespace) -> Study:
         size, tokens, epochs, limit, watch = SETS[name]
         return ["--data", str(args.data / f"{name}.npz"), "--backbone", f"vl:{args.language}", "--image-size", size,
                 "--tower", f"timm:vit_tiny_patch16_224.augreg_in21k_ft_in1k@{args.data / WEIGHTS}", "--visual-tokens", tokens,
-                "--features", str(args.out / "features"), "--epochs", epochs, "--limit", limit, "--watch", watch, "--batch-size", "32",
+                "--epochs", epochs, "--limit", limit, "--watch", watch, "--batch-size", "32",
                 "--schedule", "linear", "--clip", "5", "--weight-decay", "0.01", "--decay", "no-bias",
                 "--threads", "1", "--no-report", "--no-tensorboard"]
 
-    return Study(args.out, args.results, common, lambda val: val["vqa_accuracy"], final=())
+    return Study(args.out, args.results, common, lambda val: val["exact_match"], final=())
 
 
 def arguments() -> argparse.Namespace:
