@@ -4,7 +4,7 @@
     python scripts/vqa_table.py --data ../shared/data --language runs/small-bart
 
 Visual tokens come from a real ImageNet ViT-Tiny, the language model is the small BART that the first command pre-trains on text.
-The protocol is that of scripts/study.py: three rates per method and set, chosen on validation, then three seeds on the training part.
+The protocol is that of scripts/study.py: two rates per method and set, chosen on validation, then three seeds on the training part.
 Widths follow the paper's reduction factor of 8 (LoRA: the same sixth of the width); every method trains the projector.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from study import Entry, Study
 
 WEIGHTS = "vit_tiny_patch16_224_augreg_in21k_ft_in1k.safetensors"
-LRS = ("1e-2", "3e-3", "1e-3")
+LRS = ("5e-3", "1e-3")
 VLPET = ("--method", "vlpet", "--set", "rank=16", "--set", "gate_rank=16", "--set", "value_rank=16")
 ENTRIES = (
     *(Entry(f"vlpet-{gate}", (*VLPET, "--set", f"gate={gate}"), LRS) for gate in ("large", "middleX", "middleY", "small")),
@@ -27,8 +27,8 @@ ENTRIES = (
     Entry("frozen", ("--method", "frozen", "--thaw", ""), LRS),
 )
 SETS = {  # size of the pictures, visual tokens (14 x 14 pooled to 4 x 4; 4 x 4), epochs, training and watched examples (0: all)
-    "vqa_rad": ("224", "16", "10", "0", "0"),
-    "easy_vqa": ("64", "16", "5", "3000", "500"),
+    "vqa_rad": ("224", "16", "6", "0", "0"),
+    "easy_vqa": ("64", "16", "5", "2000", "500"),
 }
 
 
