@@ -41,15 +41,17 @@ class Study:
     headline: Callable[[dict], float]
     final: tuple[str, ...] = ("--fit", "train+val")
 
-    def run(self, data: str, entry: Entry) -> None:
-        """Trials, choice, seeds."""
+    def run(self, data: str, entry: Entry) -> str:
+        """Trials, choice (none where there is one rate), seeds; returns the rate."""
         flags = [*self.common(data), *entry.flags]
-        trials = {rate: self._trial(data, entry, rate, flags) for rate in entry.rates}
+        alone = len(entry.rates) == 1
+        trials = {rate: 0.0 if alone else self._trial(data, entry, rate, flags) for rate in entry.rates}
         best = max(trials, key=lambda rate: trials[rate])
         for seed in SEEDS:
             folder = self.out / data / f"{entry.name}-seed{seed}"
             finished(folder, [*flags, "--lr", best, "--seed", str(seed), *self.final])
             keep(folder, self.results / data / f"{entry.name}-seed{seed}.json")
+        return best
 
     def _trial(self, data: str, entry: Entry, rate: str, flags: list[str]) -> float:
         folder = self.out / data / f"{entry.name}-try-lr{rate}"
