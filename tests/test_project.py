@@ -15,11 +15,11 @@ import inarch
 
 PACKAGE = ROOT / "inarch"
 FILES = sorted(PACKAGE.rglob("*.py"))
-CORE = """errors preprocess ports anatomy adapter joint container wiring switching grafting merging counting checkpoint files
+CORE = """errors preprocess ports rows anatomy adapter joint container wiring switching grafting merging counting checkpoint files
 fingerprint roles probe""".split()
 METHODS = sorted((PACKAGE / "methods").glob("*.py"))
 MAY_IMPORT = {"torch", "safetensors", "inarch", *sys.stdlib_module_names}
-LAZY = set("""timm transformers open_clip peft datasets accelerate matplotlib sklearn pydantic PIL numpy rich typer torchvision
+LAZY = set("""timm transformers open_clip peft datasets h5py pycocoevalcap accelerate matplotlib sklearn pydantic PIL numpy rich typer torchvision
 huggingface_hub tensorboard pandas""".split())
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 CALLS = {"eval", "exec", "torch.load", "torch.save", "yaml.load", "yaml.unsafe_load", "os.system", "os.popen", "torch.hub.load"}

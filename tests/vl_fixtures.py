@@ -134,7 +134,7 @@ def write_nlvr(root: Path, sizes: dict[str, int] = SIZES, pictures: bool = True)
             rows.append({"identifier": f"{split}-{n}-0-0", "img0": images[0], "img1": images[1], "label": n % 2,
                          "sent": f"The left square is {colour_of(n if n % 2 else n + 1)} in pair {n}.", "uid": f"nlvr2_{file}_{n}"})
             for k, name in enumerate(images if pictures else ()):
-                save(root / f"nlvr/images/{name}.png", n + 2 * k)
+                save(root / f"nlvr/images/{name}.png", n + 1002 * k)
         dump(root / f"nlvr/{file}.json", rows)
     return root
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from inarch.data.images import shown
-from inarch.data.pairs.draft import Draft, Row
+from inarch.data.pairs.draft import Draft, Row, kind_of
 from inarch.data.table import Problem
 
 Files = Mapping[str, tuple[str, ...]]  # part -> its files below the root; all of them make the part
@@ -54,7 +54,7 @@ def json_rows(file: Path, draft: Draft, member: str = "", hook: Callable[[dict[s
     if items is None:
         return
     if not isinstance(items, list):
-        draft.problems.append(Problem(where, f"a JSON {type(items).__name__}; expected a list of objects"))
+        draft.problems.append(Problem(where, f"{kind_of(items)}; expected a list of objects"))
         return
     for i in range(len(items)):
         cells, items[i] = items[i], None

@@ -56,7 +56,7 @@ class Row:
     def __init__(self, cells: dict[str, Any], place: Place, draft: Draft) -> None:
         self.cells, self.place, self.draft, self.sound = cells, place, draft, True
         if not isinstance(cells, dict):
-            self.wrong(f"{_kind(cells)}; expected an object with keys")
+            self.wrong(f"{kind_of(cells)}; expected an object with keys")
             self.cells = {}
 
     def wrong(self, reason: str) -> None:
@@ -124,11 +124,12 @@ class Row:
 
     def _refuse(self, key: str, value: Any, expected: str) -> str:
         if value is not None:  # what is not there was said already
-            self.wrong(f"{key} is {_kind(value)}; expected {expected}")
+            self.wrong(f"{key} is {kind_of(value)}; expected {expected}")
         return ""
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """What stands where something else was expected."""
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
     return ascii(value)[:40]

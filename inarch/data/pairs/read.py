@@ -96,16 +96,17 @@ def read_draft(address: str | Path, task: str, prompt: str | None = None) -> Dra
 
 
 def _own(file: Path, task: str, prompt: str | None) -> Draft:
-    kind = own_kind(file)
+    arrays = file.suffix.lower() == NPZ
+    kind = "qa" if arrays and not zipfile.is_zipfile(file) else own_kind(file)  # its reader says what is wrong with a damaged file
     if kind is None:
-        keys = "question and answer, or sentence and label" if file.suffix.lower() == NPZ else "question, caption or captions"
+        keys = "question and answer, or sentence and label" if arrays else "question, caption or captions"
         raise DataError(f"{shown(file)}: no image-text data; expected {keys} among its keys")
     if task and task not in PROTOCOLS:
         raise ConfigError(f"task {task!r}; {nearest(task, PROTOCOLS)}")
     if task and (PROTOCOLS[task].metric == "cider") != (kind == "captions"):
         raise ConfigError(f"task {task!r} does not suit {shown(file)}, which holds {kind}; leave the task out")
     draft = Draft(_prompted(PROTOCOLS[task or kind], prompt), shown(file))
-    (read_arrays if file.suffix.lower() == NPZ else read_own)(file, draft)
+    (read_arrays if arrays else read_own)(file, draft)
     return draft
 
 
