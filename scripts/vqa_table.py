@@ -19,18 +19,25 @@ from study import Entry, Study
 
 WEIGHTS = "vit_tiny_patch16_224_augreg_in21k_ft_in1k.safetensors"
 LRS = ("5e-3", "1e-3")
-VLPET = ("--method", "vlpet", "--set", "rank=16", "--set", "gate_rank=16", "--set", "value_rank=16")
+
+
+def vlpet(gate: str) -> Entry:
+    return Entry(f"vlpet-{gate}", ("--method", "vlpet", *(f"--set={name}=16" for name in ("rank", "gate_rank", "value_rank")),
+                                   "--set", f"gate={gate}"), LRS)
+
+
 ENTRIES = (
-    *(Entry(f"vlpet-{gate}", (*VLPET, "--set", f"gate={gate}"), LRS) for gate in ("large", "middleX", "middleY", "small")),
+    vlpet("large"),
     Entry("bottleneck", ("--method", "bottleneck", "--set", "rank=16", "--set", "spans=attn,mlp,cross", "--thaw", "norms"), LRS),
     Entry("lora", ("--method", "lora", "--set", "rank=21", "--set", "targets=q,v,cross.q,cross.v", "--set", "dropout=0.1",
                    "--thaw", "biases"), LRS),
     Entry("bitfit", ("--method", "bitfit", "--thaw", ""), LRS),
     Entry("frozen", ("--method", "frozen", "--thaw", ""), LRS),
+    vlpet("small"), vlpet("middleX"), vlpet("middleY"),
 )
 SETS = {  # size of the pictures, visual tokens (4 x 4; 14 x 14 pooled to 4 x 4), epochs, training and watched examples (0: all)
     "easy_vqa": ("64", "16", "4", "2000", "500"),
-    "vqa_rad": ("224", "16", "6", "0", "0"),
+    "vqa_rad": ("224", "16", "3", "0", "0"),
 }
 
 

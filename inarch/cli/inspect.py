@@ -10,6 +10,7 @@ import typer
 def run(
     what: Annotated[str, typer.Argument(metavar="RUN|scaling|variants", help="A run or adapter folder, or a word.")],
     plot: Annotated[str | None, typer.Option(metavar="FILE", help="Also draw it: .png, .pdf or .svg (not for variants).")] = None,
+    gates: Annotated[bool, typer.Option("--gates", help="VL-PET: its gate per layer on validation examples of the run.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print every number as JSON.")] = False,
     backbone: Annotated[str, typer.Option(help="For variants: the backbone to count on.")] = "config:vit-b16",
     rank: Annotated[int, typer.Option(min=1, help="For scaling and variants.")] = 50,
@@ -20,11 +21,15 @@ def run(
 
     inarch inspect runs/digits-mini-vit-arc-42 --plot arc.png
 
+    inarch inspect runs/qa-vlpet --gates --plot gates.png
+
     inarch inspect scaling --plot figure5.png
 
     inarch inspect variants --backbone config:vit-b16
     """
-    if what == "scaling":
+    if gates:
+        _gates(what, plot, json)
+    elif what == "scaling":
         _scaling(rank, plot, json)
     elif what == "variants":
         _variants(backbone, rank, plot, json)
@@ -41,6 +46,18 @@ def _adapter(folder: str, plot: str | None, json: bool) -> None:
         from inarch.inspection.plot import plot_inspection
 
         _drawn(plot_inspection(found, plot))
+
+
+def _gates(run: str, plot: str | None, json: bool) -> None:
+    from inarch.inspection.gates import gates_of_run, table
+
+    views = gates_of_run(run)
+    head, *lines = table(views)
+    _print([view.to_json() for view in views] if json else _lines([*head], [[*line] for line in lines]))
+    if plot:
+        from inarch.inspection.plot import plot_gates
+
+        _drawn(plot_gates(views, plot))
 
 
 def _scaling(rank: int, plot: str | None, json: bool) -> None:

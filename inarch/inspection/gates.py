@@ -8,8 +8,9 @@ A value of 1 leaves the sub-layer's output as it is, 0 shuts it off. ``rows`` ke
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -78,6 +79,34 @@ def gate_maps(model: nn.Module, forward: Callable[[nn.Module], Any]) -> list[Gat
         forward(model)
     layers = {stack.name: [site.layer for site in stack.sites] for stack in scion.stacks}
     return [_view(name, layers[name][i], AXES[kind], values) for name, sites in seen.items() for i, values in sorted(sites.items())]
+
+
+class _Enough(Exception):
+    """One batch has been seen."""
+
+
+def gates_of_run(run: str | Path, batch: int = 16) -> list[GateView]:
+    """The gates on the first ``batch`` validation examples of a run (test, where it has no validation part)."""
+    from inarch.evaluate import rebuild
+    from inarch.tasks import task_of
+    from inarch.tasks.task import Start
+    from inarch.training.score import Alone
+
+    rebuilt = rebuild(run)
+    engine, split = Alone(rebuilt.device), "val" if rebuilt.card.data["val"] else "test"
+    part = task_of(rebuilt.recipe).again(Start(rebuilt.recipe, rebuilt.run, engine, rebuilt.card), rebuilt.net, split, None, batch)
+
+    def stop(done: int, total: int) -> None:
+        raise _Enough
+
+    def once(model: nn.Module) -> None:
+        with suppress(_Enough):
+            part.found(engine, rebuilt.net, stop)
+
+    try:
+        return gate_maps(rebuilt.net.model, once)
+    finally:
+        part.close()
 
 
 def _view(stack: str, layer: int, axis: str, values: Tensor) -> GateView:

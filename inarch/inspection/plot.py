@@ -140,8 +140,8 @@ def _draw_overlap(axes: Any, stack: StackView) -> None:
     axes.locator_params(integer=True)
 
 
-def plot_gates(views: list[GateView], out: str | Path, words: list[str] | None = None) -> Path:
-    """A map per stack, layers down: s G along tokens (of one example, ``words`` below), channels or examples."""
+def plot_gates(views: list[GateView], out: str | Path) -> Path:
+    """A map per stack, layers down: s G along the tokens of one example (text, then picture), the channels, or the examples."""
     out = checked(out)
     stacks = list(dict.fromkeys(view.stack for view in views))
     figure, grid = _canvas(len(stacks), 1, width=11.0, height=2.6)
@@ -151,8 +151,5 @@ def plot_gates(views: list[GateView], out: str | Path, words: list[str] | None =
         drawn = axes.imshow([view.row.tolist() for view in mine], aspect="auto", vmin=0, vmax=top, interpolation="nearest", cmap="viridis")
         axes.set(title=f"{name}: s G", ylabel="layer", xlabel=mine[0].axis)
         axes.set_yticks(range(len(mine)), [str(view.layer) for view in mine])
-        if words and mine[0].axis == "token":
-            axes.set_xticks(range(len(words)), words, rotation=90, fontsize=6)
-            axes.set_xlabel("")
         figure.colorbar(drawn, ax=axes, pad=0.01)
     return _saved(figure, out)
