@@ -2,7 +2,8 @@
 
     python scripts/make_tables.py           writes            python scripts/make_tables.py --check     says which are stale
 
-WHAT is ``methods`` (equations from here, numbers counted on ViT-B/16) or folders of results, compared as ``inarch compare`` does.
+WHAT is ``methods`` or ``vl-methods`` (equations from here, numbers counted on the papers' backbones), or folders of results, compared
+as ``inarch compare`` does.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 MARKED = re.compile(r"(<!-- table: ([^>]+?) -->\n)(.*?)(<!-- /table -->)", re.S)
@@ -22,6 +24,23 @@ METHODS = (  # name, method and fields, update in a line, checked against
     ("BitFit", "bitfit", {}, "every bias of the base", "the laws below"),
     ("linear probe", "linear", {}, "the head alone", "the laws below"),
     ("full", "full", {}, "everything", "the laws below"),
+)
+VL_BACKBONES = ("config:vl-bart-base", "config:vl-t5-base")
+VL_METHODS = (  # name, method, its fields on BART, thawed beside it, update in a line, checked against, whether its fields hold on T5
+    *((f"VL-PET {gate}", "vlpet", {"gate": gate}, [], update, witness, True) for gate, update, witness in (
+        ("large", "`H' = s σ(φ(X D) U) ∘ (H + ΔH)` in the encoder, `V' = V + φ(E A) B` in the decoder",
+         "outputs and gradients of the released BART and T5 code, naive loops, the published counts"),
+        ("middleX", "a gate per token, `s σ((X + H + ΔH) w)`", "the same"),
+        ("middleY", "a gate per channel, `s (1 + z)`", "the same"),
+        ("small", "a gate per sample, `s mean σ([X; H + ΔH] w)`", "the same"))),
+    ("bottleneck r=96", "bottleneck", {"spans": ["attn", "mlp", "cross"]}, ["norms"], "`H' = H + φ(H D) U` after every sub-layer, norms",
+     "naive loops, the published count", False),
+    ("Compacter r=96", "compacter", {"spans": ["attn", "mlp", "cross"]}, ["norms"], "the same, its matrices sums of `A ⊗ B`",
+     "naive loops, the published count", False),
+    ("LoRA r=128", "lora", {"rank": 128, "alpha": 32, "dropout": 0.1, "targets": ["q", "v", "cross.q", "cross.v"]}, ["biases"],
+     "on q and v of every attention, biases", "`peft`, the published count", False),
+    ("BitFit", "bitfit", {}, [], "every bias", "the published count", False),
+    ("full", "full", {}, [], "everything", "the published count", False),
 )
 GROUPS = {
     "natural": ("clothing10", "fruits71"),
@@ -38,13 +57,27 @@ def methods() -> str:
     return "\n".join(lines) + "\n"
 
 
-def trained(name: str, fields: dict) -> int:
+def vl_methods() -> str:
+    """The table of vision-language methods: trained numbers, the projector among them, on the papers' backbones."""
+    lines = ["| method | what it does | BART-base | % | T5-base | % | checked against |", "|---|---|--:|--:|--:|--:|---|"]
+    for title, name, fields, thaw, update, witness, both in VL_METHODS:
+        counts = [counted(backbone, name, fields, thaw) for backbone in VL_BACKBONES[: 1 + both]]
+        cells = [f"{count.trainable:,} | {count.percent:.2f}" for count in counts] + ["– | –"] * (not both)
+        lines.append(f"| {title} | {update} | {' | '.join(cells)} | {witness} |")
+    return "\n".join(lines) + "\n"
+
+
+def counted(backbone: str, name: str, fields: dict, thaw: list[str]) -> Any:
     import inarch
     from inarch import backbones
     from inarch.methods import method_named
 
-    model = backbones.load(BACKBONE, device="meta", pretrained=False).model
-    return inarch.count(inarch.graft(model, method_named(name).parse(fields), thaw="head")).without_head
+    model = backbones.load(backbone, device="meta", pretrained=False).model
+    return inarch.count(inarch.graft(model, method_named(name).parse(fields), thaw=thaw))
+
+
+def trained(name: str, fields: dict) -> int:
+    return counted(BACKBONE, name, fields, ["head"]).without_head
 
 
 def folds(name: str, fields: dict) -> str:
@@ -62,8 +95,8 @@ def folds(name: str, fields: dict) -> str:
 
 
 def table(what: str) -> str:
-    if what == "methods":
-        return methods()
+    if what in ("methods", "vl-methods"):
+        return methods() if what == "methods" else vl_methods()
     from inarch.compare import compare
 
     folders = [ROOT / path for path in what.split()]

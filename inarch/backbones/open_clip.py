@@ -79,7 +79,7 @@ def _built(address: Address, config: dict[str, Any], rules: Mapping[str, Any], f
            source: dict[str, Any]) -> Backbone:
     native = int(config["vision_cfg"].get("image_size", 224))
     side = wish.image_size or native
-    patch = config["vision_cfg"].get("patch_size", 1)
+    patch = config["vision_cfg"].get("patch_size") or 1  # a ResNet's is null
     whole_patches(side, patch if isinstance(patch, int) else patch[0], str(address))
     config = config | {"vision_cfg": config["vision_cfg"] | {"image_size": side}}
     found = weights_file.shapes(file) if file else {}

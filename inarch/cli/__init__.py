@@ -16,7 +16,7 @@ EXTRAS = {
     "typer": "cli", "rich": "cli", "pydantic": "cli",
     "numpy": "train", "PIL": "train", "accelerate": "train", "transformers": "train",
     "matplotlib": "report", "tensorboard": "report", "sklearn": "demo",
-    "timm": "timm", "open_clip": "open_clip", "peft": "peft", "datasets": "data",
+    "timm": "timm", "open_clip": "open_clip", "peft": "peft", "datasets": "data", "h5py": "vl", "pycocoevalcap": "captions",
 }  # fmt: skip
 REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 

@@ -17,6 +17,7 @@ VERBS = {
     "count": "How many numbers a method would train on a backbone.",
     "sites": "Every place of a backbone (or run) that can be adapted.",
     "check-data": "List everything that is wrong with a data set; change nothing.",
+    "features": "Grid features of an image tower, stored once and read in training.",
     "compare": "One table of several runs.",
     "inspect": "What an adapter learned: singular values per layer.",
     "bench": "Step time and saved memory of the methods, as ratios to a frozen backbone.",

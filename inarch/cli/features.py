@@ -14,10 +14,10 @@ QUIET_SECONDS = 30.0  # between two lines where there is no terminal
 
 
 def run(
-    images: Annotated[str, typer.Argument(help="Folder of images, table with a column of paths, image-text data, or datasets/ with --tasks.")],
+    images: Annotated[str, typer.Argument(help="Folder of images, table of paths, image-text data, or datasets/ with --tasks.")],
     tower: Annotated[str, typer.Option(metavar="ADDRESS", help="Image tower: mini-vit, open_clip:ARCH/TAG, timm:NAME, hf:NAME.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the features go; an unfinished folder is gone on with.")],
-    format: Annotated[Literal["memmap", "hdf5", "h5-files"], typer.Option(help="One array, one HDF5 file, or one .h5 per image.")] = "memmap",
+    format: Annotated[Literal["memmap", "hdf5", "h5-files"], typer.Option(help="One array, one HDF5 file, or one per image.")] = "memmap",
     dtype: Annotated[Literal["float16", "float32"], typer.Option(help="Of the stored numbers.")] = "float16",
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 32,
     image_size: Annotated[int | None, typer.Option(min=1, help="Side in pixels; the tower's own where left out.")] = None,
@@ -74,8 +74,9 @@ def show(done: Any, eyes: Any, out: Path) -> None:
         print(f"{out}: all {done.before} images are there already, from the same tower; nothing was done")
         return
     before = f", {done.before} of them by an earlier run" if done.before else ""
-    print(f"{out}: {len(done.store)} images{before}, each {eyes.grid[0]} x {eyes.grid[1]} features of width {eyes.width} by {eyes.address}; "
-          f"{done.rows / max(done.seconds, 1e-9):.1f} images/s, sha256 {done.store.sha256[:12]}")
+    grid = f"{eyes.grid[0]} x {eyes.grid[1]} features of width {eyes.width} by {eyes.address}"
+    print(f"{out}: {len(done.store)} images{before}, each {grid}; {done.rows / max(done.seconds, 1e-9):.1f} images/s, "
+          f"sha256 {done.store.sha256[:12]}")
 
 
 @contextmanager
@@ -85,7 +86,8 @@ def telling() -> Iterator[Any]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    rate = TextColumn("{task.fields[rate]}")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         yield Teller(bar, console)
 

@@ -5,7 +5,7 @@
     torch.Size([64, 128])
 """
 
-from inarch.features.extract import Extraction, extract
+from inarch.features.extraction import Extraction, extract
 from inarch.features.frames import clip
 from inarch.features.images import images_at
 from inarch.features.opening import open_store

@@ -27,11 +27,10 @@ READERS: dict[str, ReadFile] = {".h5": read_piece, ".npz": lambda path, _: read_
 
 
 class FolderStore(FeatureStore):
-    """A file per image or clip, below ``path``; the first of them says how many tokens of which width all have."""
+    """A file per image or clip, below ``path``; ``first`` of them says how many tokens of which width all have."""
 
-    def __init__(self, path: Path, suffix: str) -> None:
-        self.path, self.suffix, self.origin = path, suffix, {}
-        first = next(found for found in path.rglob(f"*{suffix}") if not found.name.startswith("."))
+    def __init__(self, path: Path, first: Path) -> None:
+        self.path, self.suffix, self.origin = path, first.suffix, {}
         self.tokens, self.width = self._read(first, self._id(first)).shape
 
     @cached_property

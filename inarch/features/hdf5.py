@@ -100,6 +100,7 @@ def _reserve(h5py: Any, file: Any, name: str, shape: tuple[int, ...], kind: str)
     settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     settings.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    settings.set_obj_track_times(False)  # the same features make the same bytes, whenever they are written
     h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(np.dtype(kind)), h5py.h5s.create_simple(shape), settings)
 
 

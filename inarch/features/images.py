@@ -16,7 +16,7 @@ from typing import Any
 from inarch.data.draft import twins
 from inarch.data.images import shown
 from inarch.data.readers.folder import ACCEPTED
-from inarch.data.readers.listing import IMAGE_COLUMNS, _csv_rows, _jsonl_rows, pick_column, unencodable
+from inarch.data.readers.listing import IMAGE_COLUMNS, csv_rows, jsonl_rows, pick_column, unencodable
 from inarch.errors import ConfigError, DataError
 from inarch.features.survey import Image
 
@@ -74,7 +74,7 @@ def _files(folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
 
 def _in_table(table: Path, column: str | None) -> dict[str, Image]:
     where = shown(table)
-    rows = list(_csv_rows(table) if table.suffix.lower() == ".csv" else _jsonl_rows(table))
+    rows = list(csv_rows(table) if table.suffix.lower() == ".csv" else jsonl_rows(table))
     if not rows:
         raise DataError(f"{where}: no rows; expected one per image")
     name = pick_column(f"{where}:1", list(dict.fromkeys(key for _, cells in rows for key in cells)), column, IMAGE_COLUMNS, "image_column")

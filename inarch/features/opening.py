@@ -13,8 +13,8 @@ import numpy as np
 from inarch.data.images import shown
 from inarch.errors import DataError, Incomplete, Mismatch
 from inarch.features import hdf5
-from inarch.features.foreign import FolderStore, GroupStore
-from inarch.features.sealed import INDEX, SINGLE, UNFINISHED, open_folder, open_single
+from inarch.features.foreign import READERS, FolderStore, GroupStore
+from inarch.features.sealed import INDEX, ROWS, SINGLE, UNFINISHED, open_folder, open_single
 from inarch.features.store import FeatureStore
 
 HDF5 = (".h5", ".hdf5")
@@ -53,20 +53,22 @@ def _open(path: Path) -> FeatureStore:
         return open_folder(path)
     if (path / SINGLE).is_file() and hdf5.is_ours(path / SINGLE):
         return open_single(path / SINGLE)
-    if (path / UNFINISHED).is_file():
-        raise Incomplete(f"{shown(path)}: rows are still missing; run the `inarch features` command that began it again")
-    return FolderStore(path, _suffix(path))
+    if (path / UNFINISHED).is_file() or (path / ROWS).is_file():
+        raise Incomplete(f"{shown(path)}: rows or {INDEX} are still missing; run the `inarch features` command that "
+                         "began it again")
+    return FolderStore(path, _first(path))
 
 
-def _suffix(folder: Path) -> str:
-    """What kind of files a folder of others holds."""
+def _first(folder: Path) -> Path:
+    """The first file of features in a folder of others, by name."""
     for place, folders, names in os.walk(folder):
         folders.sort()
-        suffixes = {os.path.splitext(name)[1] for name in names if not name.startswith(".")} & {".h5", ".npz"}
-        if len(suffixes) > 1:
-            raise DataError(f"{shown(place)}: both .h5 and .npz files; keep features of one kind in it")
-        if suffixes:
-            return suffixes.pop()
+        found = {suffix: [name for name in names if name.endswith(suffix) and not name.startswith(".")] for suffix in READERS}
+        kinds = [suffix for suffix in found if found[suffix]]
+        if len(kinds) > 1:
+            raise DataError(f"{shown(place)}: both {' and '.join(kinds)} files; keep features of one kind in it")
+        if kinds:
+            return Path(place, min(found[kinds[0]]))
     raise DataError(f"{shown(folder)}: no features in it; expected {KINDS}")
 
 

@@ -84,12 +84,17 @@ def differences(old: Plan, new: Plan) -> list[str]:
     found = [f"{key} {getattr(old, key)} for {getattr(new, key)}" for key in ("kind", "dtype") if getattr(old, key) != getattr(new, key)]
     if old.origin.get("fingerprint") != new.origin["fingerprint"]:
         found.append(f"tower {_tower(old)} for {_tower(new)}")
-    before, now = old.origin.get("preprocess"), new.origin["preprocess"]
-    before = before if isinstance(before, dict) else {}
-    found += [f"{key} {before.get(key)} for {now[key]}" for key in now if before.get(key) != json.loads(json.dumps(now[key]))]
+    before, now = _rule(old), _rule(new)
+    found += [f"{key} {before.get(key)} for {now.get(key)}" for key in sorted(before | now) if before.get(key) != now.get(key)]
     if old.shape[1:] != new.shape[1:]:
         found.append(f"{old.tokens} x {old.width} features for {new.tokens} x {new.width}")
     return found + _images(old, new)
+
+
+def _rule(plan: Plan) -> dict[str, Any]:
+    """The preprocessing as JSON has it: lists, not tuples."""
+    found = json.loads(json.dumps(plan.origin.get("preprocess")))
+    return found if isinstance(found, dict) else {}
 
 
 def _tower(plan: Plan) -> str:

@@ -129,11 +129,12 @@ def write_index(folder: Path, plan: Plan, digests: bytes) -> None:
 
 def read_index(folder: Path) -> tuple[Plan, bytes]:
     """(plan, digests) of a finished folder."""
-    fields = files.parse_json(files.read(folder / INDEX), folder / INDEX)
-    seal = fields.pop("seal", None)
+    data = files.read(folder / INDEX)
+    fields = files.parse_json(data, folder / INDEX)
+    whole, seal = data == files.canonical(fields), fields.pop("seal", None)
     found = parse(files.canonical(fields), folder / INDEX)
     digests = files.read(folder / ROWS)
-    if len(digests) != DIGEST * len(found.ids) or found.seal(digests) != seal:
+    if not whole or len(digests) != DIGEST * len(found.ids) or found.seal(digests) != seal:
         raise Corrupt(f"{shown(folder)}: {INDEX} and {ROWS} are not those that were written together; extract the features again")
     return found, digests
 

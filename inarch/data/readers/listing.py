@@ -31,7 +31,7 @@ Row = tuple[int, dict[str, Any]]  # line number, cells by column
 
 def read_listing(table: Path, options: Options) -> Draft:
     """The table's rows as parts; without a ``split`` column all rows are training rows, to be split by seed."""
-    rows = list(_jsonl_rows(table) if table.suffix.lower() != ".csv" else _csv_rows(table))
+    rows = list(jsonl_rows(table) if table.suffix.lower() != ".csv" else csv_rows(table))
     if not rows:
         raise DataError(f"{shown(table)}: no rows below the header; expected one row per image")
     listing = _Listing(table, options, list(dict.fromkeys(column for _, cells in rows for column in cells)))
@@ -53,7 +53,7 @@ def _text(table: Path) -> str:
     return text
 
 
-def _csv_rows(table: Path) -> Iterator[Row]:
+def csv_rows(table: Path) -> Iterator[Row]:
     reader = csv.reader(io.StringIO(_text(table), newline=""), skipinitialspace=True, strict=True)
     header: list[str] | None = None
     try:
@@ -79,7 +79,7 @@ def _header(table: Path, cells: list[str]) -> list[str]:
     return cells
 
 
-def _jsonl_rows(table: Path) -> Iterator[Row]:
+def jsonl_rows(table: Path) -> Iterator[Row]:
     for line, text in enumerate(_text(table).split("\n"), start=1):
         if not text.strip():
             continue
