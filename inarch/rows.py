@@ -41,10 +41,11 @@ def _pre_norm(attn: tuple[str, str], norms: tuple[str, str], reads: tuple[Weight
               windows: bool = False) -> tuple[Span, ...]:
     """Spans of a pre-norm block: attention, MLP, and the trunk between its halves.
 
-    ``windows``: attention sees partitioned tokens, so that the residual stream is not in its order.
+    ``windows``: attention sees partitioned tokens, so that the residual stream is not in its order. The stream is read where it
+    enters a norm, not the block: transformers checkpoints a block's forward, and hooks of the block itself run outside of it.
     """
     skip = Port(norms[1], "in")
-    start = None if windows else Port("", "in")
+    start = None if windows else Port(norms[0], "in")
     return (
         Span("attn", Port.parse(attn[0]), Port.parse(attn[1]), reads, m["o"], norms[0], start),
         Span("mlp", Port("mlp", "in"), Port("mlp", "out"), m["fc1"], m["fc2"], norms[1], skip),
@@ -79,9 +80,9 @@ def _bart(side: str) -> Row:
     """A post-norm block: what enters a sub-layer is itself the residual stream; the MLP has no module of its own."""
     m = {role: _weights(f"self_attn.{role}_proj", cancels=role == "k") for role in "qkv"}
     m |= {"o": _weights("self_attn.out_proj"), "fc1": _weights("fc1"), "fc2": _weights("fc2")}
-    stream = Port("fc1", "in")
+    start, stream = Port("self_attn", "in"), Port("fc1", "in")
     spans = [
-        Span("attn", Port("self_attn", "in"), Port("self_attn", "out"), (*m["q"], *m["k"], *m["v"]), m["o"]),
+        Span("attn", start, Port("self_attn", "out"), (*m["q"], *m["k"], *m["v"]), m["o"], residual=start),
         Span("mlp", stream, Port("fc2", "out"), m["fc1"], m["fc2"], residual=stream),
     ]
     if side == "Decoder":

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+import tiny_vl
 import torch
 from torch import Tensor, nn
 
@@ -16,17 +17,26 @@ TEXT = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "in
 CLASSES = 5
 
 
+def pictures(batch: int) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(7)
+    pixels = torch.randn(batch, 3, SIZE, SIZE, generator=generator, dtype=torch.float64)
+    words = torch.randint(2, 99, (batch, 8), generator=generator)
+    words[:, -1] = 98  # the end of text of open_clip is its largest id
+    return {"pixels": pixels, "words": words}
+
+
 @dataclass(frozen=True)
 class Family:
-    """``build`` makes the model, ``forward`` runs it and returns one tensor; ``has_head``: it has a task head to thaw."""
+    """``build`` makes the model, ``forward`` runs it on what ``make`` gives and returns one tensor; ``rows``: of which its blocks are."""
 
     name: str
-    row: str
+    rows: str  # joined by " + "
     build: Callable[[], nn.Module]
     forward: Callable[[nn.Module, dict[str, Tensor]], Tensor]
-    has_head: bool = True
+    has_head: bool = True  # a task head to thaw
     depth: int = 3
     both_towers: bool = False
+    make: Callable[[int], dict[str, Tensor]] = pictures
 
     def model(self) -> nn.Module:
         torch.manual_seed(len(self.name))
@@ -36,11 +46,7 @@ class Family:
         return model
 
     def inputs(self, batch: int = 2) -> dict[str, Tensor]:
-        generator = torch.Generator().manual_seed(7)
-        pixels = torch.randn(batch, 3, SIZE, SIZE, generator=generator, dtype=torch.float64)
-        words = torch.randint(2, 99, (batch, 8), generator=generator)
-        words[:, -1] = 98  # the end of text of open_clip is its largest id
-        return {"pixels": pixels, "words": words}
+        return self.make(batch)
 
     def run(self, model: nn.Module, batch: int = 2) -> Tensor:
         return self.forward(model, self.inputs(batch))
@@ -102,6 +108,12 @@ def _open_clip_pair(model: nn.Module, x: dict[str, Tensor]) -> Tensor:
     return torch.cat([model.encode_image(x["pixels"]), model.encode_text(x["words"])], dim=-1)
 
 
+def _vl(kind: str) -> dict[str, Callable]:
+    """Text, features and labels to logits; T5 without its float32 islands."""
+    return {"build": lambda: tiny_vl.widened(tiny_vl.wrapped(tiny_vl.STOCK[kind]())), "forward": lambda model, x: model(**x),
+            "make": lambda batch: vars(tiny_vl.batch(kind, batch))}
+
+
 _VIT = {"embed_dim": 32, "depth": 3, "num_heads": 4, "patch_size": 8}
 FAMILIES = {family.name: family for family in [
     Family("hf-vit", "transformers ViT", _hf("ViTConfig", "ViTForImageClassification"), _logits),
@@ -122,6 +134,9 @@ FAMILIES = {family.name: family for family in [
     Family("timm-eva", "timm EVA", _timm("eva", "Eva", use_rot_pos_emb=True, swiglu_mlp=True, scale_mlp=True, **_VIT), _plain),
     Family("timm-eva-split", "timm EVA", _timm("eva", "Eva", use_rot_pos_emb=True, qkv_fused=False, **_VIT), _plain),
     Family("open_clip", "open_clip", _open_clip, _open_clip_pair, has_head=False, both_towers=True),
+    Family("vl-bart", "transformers BART encoder + transformers BART decoder + text embeddings", has_head=False, both_towers=True,
+           **_vl("bart")),
+    Family("vl-t5", "transformers T5 encoder + transformers T5 decoder + text embeddings", has_head=False, both_towers=True, **_vl("t5")),
 ]}
 
 

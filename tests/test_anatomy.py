@@ -26,11 +26,20 @@ def test_listed_readers_are_the_found_ones_and_every_site_reacts(name):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_row_is_the_one_named(name):
-    assert {block.row.family for block in anatomy.blocks(pristine(name))} == {FAMILIES[name].row}
+    assert {block.row.family for block in anatomy.blocks(pristine(name))} == set(FAMILIES[name].rows.split(" + "))
 
 
 def test_every_row_has_a_family():
-    assert {row.family for row in anatomy.ROWS} == {family.row for family in FAMILIES.values()}
+    assert {row.family for row in anatomy.ROWS} == {row for family in FAMILIES.values() for row in family.rows.split(" + ")}
+
+
+@pytest.mark.parametrize("name", ["vl-bart", "vl-t5"])
+def test_cross_attention_is_alive_and_read_by_its_query(name):
+    """Keys and values are made from what the encoder left, so the span that the decoder's stream enters has one reader."""
+    seen = probe(copy.deepcopy(pristine(name)), FAMILIES[name].run, ("cross", "decoders.cross.v", "decoders.cross.k"))
+    assert len(seen) == 9 and all(one.alive for one in seen)
+    assert all(one.site.decodes and one.readers >= {f"{one.site.block}.{w.path}" for w in one.site.span.readers} for one in seen)
+    assert all(len(one.readers) == 1 for one in seen if one.site.span.name == "cross")
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -7,11 +7,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import BartConfig, BartForConditionalGeneration, T5Config, T5ForConditionalGeneration
-from transformers.models.t5.modeling_t5 import T5LayerNorm
 
 from inarch.backbones.seats import seat_of
+from inarch.backbones.torchvision import mend_torchvision
 from inarch.backbones.vision_language import VisionLanguage, VisualProjector
+
+mend_torchvision()  # before transformers, whoever imports this
+
+from transformers import BartConfig, BartForConditionalGeneration, T5Config, T5ForConditionalGeneration  # noqa: E402
+from transformers.models.t5.modeling_t5 import T5LayerNorm  # noqa: E402
 
 VOCAB, DIM, WIDTH, GRID, TOKENS = 60, 32, 6, 9, 4
 KINDS = ("bart", "t5")

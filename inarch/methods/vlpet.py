@@ -71,6 +71,8 @@ class VLPET(Method):
             if getattr(self, name) != own and self.gate not in gates:
                 raise ConfigError(f"VLPET: {name}={getattr(self, name)!r} has no effect on gate={self.gate!r}; it is for "
                                   f"{' and '.join(gates)}")
+        if self.change == "lora" and self.gate_input != "residual":
+            raise ConfigError(f"VLPET: gate_input={self.gate_input!r} has no effect on change='lora': X is the projection's own input")
 
     @property
     def thaws(self) -> tuple[str, ...]:
