@@ -14,7 +14,21 @@ if TYPE_CHECKING:
     from inarch.errors import CannotFold, CannotGraft, InarchError
     from inarch.grafting import graft, ungraft
     from inarch.merging import merge, unmerge
-    from inarch.methods import ARC, VLPET, BitFit, Bottleneck, Compacter, Frozen, Full, FullRank, Linear, LoRA
+    from inarch.methods import (
+        ARC,
+        VLPET,
+        AddedBias,
+        BitFit,
+        Bottleneck,
+        Compacter,
+        Frozen,
+        Full,
+        FullRank,
+        HyperFormer,
+        Linear,
+        LoRA,
+        Prompt,
+    )
     from inarch.predict import Predictor
     from inarch.switching import disabled, use
 
@@ -23,14 +37,15 @@ __version__ = "0.1.0"
 _HOMES = {
     "checkpoint": ("load", "save"), "counting": ("count", "sites"), "errors": ("CannotFold", "CannotGraft", "InarchError"),
     "grafting": ("graft", "ungraft"), "merging": ("merge", "unmerge"), "switching": ("disabled", "use"),
-    "methods": ("ARC", "VLPET", "BitFit", "Bottleneck", "Compacter", "Frozen", "Full", "FullRank", "Linear", "LoRA"),
+    "methods": ("ARC", "VLPET", "AddedBias", "BitFit", "Bottleneck", "Compacter", "Frozen", "Full", "FullRank", "HyperFormer", "Linear",
+                "LoRA", "Prompt"),
     "predict": ("Predictor",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "ARC", "VLPET", "BitFit", "Bottleneck", "CannotFold", "CannotGraft", "Compacter", "Frozen", "Full", "FullRank", "InarchError",
-    "Linear", "LoRA", "Predictor",
+    "ARC", "VLPET", "AddedBias", "BitFit", "Bottleneck", "CannotFold", "CannotGraft", "Compacter", "Frozen", "Full", "FullRank",
+    "HyperFormer", "InarchError", "Linear", "LoRA", "Predictor", "Prompt",
     "count", "disabled", "graft", "load", "merge", "save", "sites", "ungraft", "unmerge", "use",
 ]
 

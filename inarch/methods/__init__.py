@@ -2,17 +2,21 @@
 
 from inarch.adapter import Method
 from inarch.errors import ConfigError, nearest
+from inarch.methods.addedbias import AddedBias
 from inarch.methods.arc import ARC
 from inarch.methods.bottleneck import Bottleneck
 from inarch.methods.compacter import Compacter
 from inarch.methods.fullrank import FullRank
+from inarch.methods.hyperformer import HyperFormer
 from inarch.methods.lora import LoRA
+from inarch.methods.prompt import Prompt
 from inarch.methods.thawed import BitFit, Frozen, Full, Linear
 from inarch.methods.vlpet import VLPET
 
 METHODS: dict[str, type[Method]] = {
     "arc": ARC, "lora": LoRA, "fullrank": FullRank, "linear": Linear, "bitfit": BitFit, "full": Full,
     "vlpet": VLPET, "bottleneck": Bottleneck, "compacter": Compacter, "frozen": Frozen,
+    "prompt": Prompt, "hyperformer": HyperFormer, "addedbias": AddedBias,
 }
 
 
@@ -25,5 +29,6 @@ def method_named(name: str) -> type[Method]:
 
 
 __all__ = [
-    "ARC", "METHODS", "VLPET", "BitFit", "Bottleneck", "Compacter", "Frozen", "Full", "FullRank", "Linear", "LoRA", "method_named",
+    "ARC", "METHODS", "VLPET", "AddedBias", "BitFit", "Bottleneck", "Compacter", "Frozen", "Full", "FullRank", "HyperFormer", "Linear",
+    "LoRA", "Prompt", "method_named",
 ]
