@@ -29,7 +29,9 @@ COLUMNS: tuple[Column, ...] = (
     ("px", lambda row: str(row.first.image_size or GONE), True),
     ("n", lambda row: str(len(row.results)), True),
     ("val", lambda row: GONE if row.val is None else percent(row.val), True),
+    ("metric", lambda row: row.first.metric, False),
     ("test", lambda row: row.score_text(), True),
+    ("mean\nof tasks", lambda row: GONE if row.of_tasks is None else percent(row.of_tasks), True),
     ("trained\nno head", lambda row: f"{row.first.without_head:,}", True),
     ("trained\nwith head", lambda row: f"{row.first.with_head:,}", True),
     ("adapter\nfile", lambda row: size_text(row.adapter_bytes), True),
@@ -83,9 +85,10 @@ class Comparison:
     @property
     def columns(self) -> list[Column]:
         """Those in which rows differ, and the ones that always stand; validation only where some run was not tested."""
-        untested = any(row.missing for row in self.rows)
+        idle = {"val": not any(row.missing for row in self.rows), "mean\nof tasks": all(row.of_tasks is None for row in self.rows),
+                "metric": len({row.first.metric for row in self.rows}) == 1}
         told = {title for title, cell, _ in COLUMNS if title not in ONCE or len({cell(row) for row in self.rows}) > 1}
-        return [column for column in COLUMNS if column[0] in told and (untested or column[0] != "val")]
+        return [column for column in COLUMNS if column[0] in told and not idle.get(column[0])]
 
     @property
     def caption(self) -> str:
@@ -99,7 +102,7 @@ class Comparison:
         return " or ".join(dict.fromkeys(row.first.metric for row in self.rows))
 
     def title(self, column: str) -> str:
-        return f"test\n{self.metric}" if column == "test" else column
+        return f"test\n{self.metric}" if column == "test" and " or " not in self.metric else column
 
     def _page(self, table: str, notes: Sequence[str]) -> str:
         below = [f"- {markdown.escaped(note)}" for note in notes]

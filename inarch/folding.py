@@ -22,6 +22,7 @@ from inarch.data import Table
 from inarch.errors import CannotFold, DataError
 from inarch.evaluate import Rebuilt, forward, rebuild, table_logits
 from inarch.export import export_native
+from inarch.run import Run
 from inarch.tasks.classification import read_data
 from inarch.tasks.classify import Classifier, headline, score
 
@@ -48,6 +49,8 @@ class Folded:
 
 def fold_run(run: str | Path, out: str | Path, *, overwrite: bool = False, progress: Any = None) -> Folded:
     """Write the plain model to ``out``; ``CannotFold`` leaves nothing behind, ``progress(done, total)`` ticks."""
+    if Run(run).recipe().generates:
+        raise CannotFold(f"{run} generates text; only classifiers become plain folders: use inarch.load and inarch.merge on the model")
     rebuilt = rebuild(run)
     table = own_test_table(rebuilt)
     few = None if table is None else table.pick(range(min(FEW, len(table))))

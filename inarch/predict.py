@@ -1,8 +1,10 @@
-"""``Predictor``: labels and probabilities for images, from a run folder alone.
+"""``Predictor``: labels and probabilities for images, or answers about them, from a run folder alone.
 
     >>> predictor = inarch.Predictor("runs/pets")
     >>> predictor.predict(["cat.jpg", "holiday/"], top_k=2)[0].labels
     ('Birman', 'Siamese')
+    >>> inarch.Predictor("runs/vqa").answer("kitchen.jpg", "what colour is the table ?")[0].text
+    'brown'
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +26,9 @@ from inarch.data.images import shown
 from inarch.data.readers.folder import ACCEPTED
 from inarch.errors import ConfigError, DataError
 from inarch.evaluate import forward, rebuild
+
+if TYPE_CHECKING:
+    from inarch.answering import Answer
 
 Input = str | Path | Image.Image | np.ndarray
 
@@ -49,6 +54,7 @@ class Predictor:
         self.classes = self.rebuilt.card.classes
         self.multilabel = self.rebuilt.card.multilabel
         self.transform = Transform(self.rebuilt.card.view)
+        self._answering: Any = None
 
     @property
     def model(self) -> torch.nn.Module:
@@ -60,6 +66,7 @@ class Predictor:
 
         With several labels per image each probability is a label's own; otherwise they sum to one over all classes.
         """
+        self._refuse_other("predict", generates=False)
         if top_k < 1:
             raise ConfigError(f"top_k={top_k}; expected 1 or more")
         found: list[Prediction] = []
@@ -67,6 +74,23 @@ class Predictor:
             shares = metrics.probabilities(logits.astype(np.float64), multilabel=self.multilabel)
             found += [self._best(name, share, top_k) for name, share in zip(names, shares, strict=True)]
         return found
+
+    def answer(self, images: Input | Iterable[Input], question: str = "", *, task: str = "", batch_size: int = 32) -> list[Answer]:
+        """What a run that generates says to ``question`` about each image, in order, or without one how it describes it.
+
+        ``task``: where the run knows several. A task that compares two images takes them in turn.
+        """
+        from inarch.answering import Answering
+
+        self._refuse_other("answer", generates=True)
+        if self._answering is None:
+            self._answering = Answering(self.rebuilt)
+        return self._answering(_named(images), question, task, batch_size)
+
+    def _refuse_other(self, verb: str, generates: bool) -> None:
+        if self.rebuilt.recipe.generates != generates:
+            what = "classifies: use predict(images)" if generates else "generates text: ask it with answer(images, question)"
+            raise ConfigError(f"{verb}: {self.rebuilt.run} {what}")
 
     def logits(self, images: Input | Iterable[Input], batch_size: int = 256) -> np.ndarray:
         """``[n, classes]``; equal to those of ``evaluate`` at the same batching."""

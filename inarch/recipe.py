@@ -14,12 +14,14 @@ vision-language one generates text, any other classifies.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from inarch.adapter import Method
+from inarch.backbones.address import VL_CARD
 from inarch.errors import ConfigError, nearest
 from inarch.methods import method_named
 from inarch.toml import read_toml
@@ -29,10 +31,11 @@ FREE = frozenset({"out", "workers", "tensorboard", "report", "report_to", "check
 
 # where ARC's learning rate would be wrong: the image-classification guides of peft and of transformers, both on ViT-B and Food-101
 LR = {"lora": 5e-3, "full": 5e-5}
-# a vision-language backbone has no head to thaw and is trained for the 20 epochs, at the rates, of [VL]; see recipes/ for the rest
-GENERATION: dict[str, Any] = {"thaw": (), "epochs": 20, "lr": 1e-3}
+# a vision-language backbone has no head to thaw; method, epochs and rates are [VL]'s, the rest of its settings stands in recipes/
+GENERATION: dict[str, Any] = {"method": "vlpet", "thaw": (), "epochs": 20, "lr": 1e-3}
 GENERATION_LR = {"full": 1e-4}
-GENERATIVE = ("vl:", "config:vl-", "mini-vl")  # how the address of a backbone that generates begins
+GENERATIVE = ("vl:", "config:vl-")  # how the address of a backbone that generates begins
+EMBEDDED = "mini-vl"  # and the one that comes with the package
 
 Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -127,6 +130,7 @@ class Recipe(BaseModel):
         """A checked recipe; ``ConfigError`` naming ``where``, the key, what was found and what was expected."""
         for key in fields.keys() - Recipe.model_fields.keys():
             raise ConfigError(f"{where}: unknown key {key!r}; {nearest(key, Recipe.model_fields)}")
+        fields = _schemed(fields)
         fields = _defaults(fields) | fields
         try:
             recipe = Recipe.model_validate(fields)
@@ -162,12 +166,20 @@ class Recipe(BaseModel):
 
 
 def _generates(backbone: Any) -> bool:
-    return isinstance(backbone, str) and backbone.startswith(GENERATIVE)
+    return isinstance(backbone, str) and (backbone.startswith(GENERATIVE) or backbone == EMBEDDED)
+
+
+def _schemed(fields: dict[str, Any]) -> dict[str, Any]:
+    """A vision-language folder that is named without its scheme gets it: the address alone says which kind of run it is."""
+    backbone = fields.get("backbone")
+    if not isinstance(backbone, str) or "\0" in backbone or _generates(backbone):
+        return fields
+    return fields | {"backbone": f"vl:{backbone}"} if os.path.isfile(os.path.join(os.path.expanduser(backbone), VL_CARD)) else fields
 
 
 def _defaults(fields: dict[str, Any]) -> dict[str, Any]:
     """What the method and the kind of run say of fields that are not given."""
-    method, generates = fields.get("method", "arc"), _generates(fields.get("backbone"))
+    method, generates = fields.get("method"), _generates(fields.get("backbone"))
     rates = GENERATION_LR if generates else LR
     own = {"lr": rates[method]} if isinstance(method, str) and method in rates else {}
     return (GENERATION if generates else {}) | own

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from inarch import files, metrics
 from inarch.data import Splits
 from inarch.errors import Corrupt, Incomplete
-from inarch.reporting import mistakes, plots
+from inarch.reporting import answered, mistakes, plots
 from inarch.reporting.page import Block, Gallery, Page, Table, Tile, to_html, to_markdown
 from inarch.reporting.protocol import known, provenance, stated
 from inarch.reporting.results import embedded_record, line, mark, result_of
@@ -58,18 +58,22 @@ class Story:
         return line(self.result["method"], self.result["config"])
 
 
-def write_report(run: str | Path, *, splits: Splits | None = None) -> Path:
+def write_report(run: str | Path, *, splits: Splits | None = None, images: Mapping[str, Any] | None = None) -> Path:
     """Write ``report.html`` and ``report.md`` into the run folder and return the first.
 
-    ``splits``: the run's data where it is at hand; otherwise it is opened for the pictures of mistakes. Raises ``Incomplete`` for
-    an unfinished run, ``Corrupt`` when predictions and result do not belong together.
+    ``splits``: the run's data where it is at hand, ``images`` those of a run that answers, by id; otherwise the data is opened for
+    the pictures. Raises ``Incomplete`` for an unfinished run, ``Corrupt`` when predictions and result do not belong together.
     """
-    story = read_story(Run(run))
-    page = Page(f"{story.method} on {_data(story)}", _lead(story), _tiles(story), _sections(story, splits))
-    out = story.run.folder / "report.html"
+    found = Run(run)
+    page = answered.page(found, images) if found.recipe().generates else _page(read_story(found), splits)
+    out = found.folder / "report.html"
     files.write(out, to_html(page).encode())
-    files.write(story.run.folder / "report.md", to_markdown(page).encode())
+    files.write(found.folder / "report.md", to_markdown(page).encode())
     return out
+
+
+def _page(story: Story, splits: Splits | None) -> Page:
+    return Page(f"{story.method} on {_data(story)}", _lead(story), _tiles(story), _sections(story, splits))
 
 
 def read_story(run: Run) -> Story:

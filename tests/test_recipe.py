@@ -39,9 +39,9 @@ WRONG = {  # a value of another type for every kind of field
     dict: ["rank=4", 4, None, [1]],
 }
 FIELDS = {
-    str: "data backbone method out image_column label_column",
-    int: "seed epochs batch_size accumulate workers threads keep evaluate_every eval_batch_size",
-    float: "lr weight_decay clip val_fraction test_fraction checkpoint_every",
+    str: "data backbone method out image_column label_column features tower",
+    int: "seed epochs batch_size accumulate workers threads keep evaluate_every eval_batch_size limit watch",
+    float: "lr weight_decay clip val_fraction test_fraction checkpoint_every adam_eps",
     bool: "multilabel test tensorboard cache_features backbone_noise report",
     dict: "set",
 }
@@ -58,6 +58,7 @@ def test_a_value_of_another_type_is_refused_by_name(key, kind):
 CHOICES = {
     "fit": "trian", "augment": "flop", "normalise": "imagnet", "precision": "fp23", "sampling": "balance", "resize": "sqush",
     "on_bad_image": "skipp", "selection": "vall", "device": "gpu", "head_init": "zero", "class_weights": "balance",
+    "schedule": "linaer", "decay": "nobias", "data_order": "publishd",
 }
 
 
@@ -71,6 +72,7 @@ OUT_OF_RANGE = {
     "epochs": [0, -1], "batch_size": [0], "accumulate": [0], "lr": [0.0, -1e-3, NAN, float("inf")], "weight_decay": [-0.1],
     "clip": [-1.0, NAN], "val_fraction": [1.0, -0.1], "seed": [-1], "keep": [0], "image_size": [0], "data": [""],
     "checkpoint_every": [-1.0], "warmup_epochs": [-1.0], "workers": [-1], "eval_batch_size": [0],
+    "limit": [-1], "watch": [-1], "beams": [0], "visual_tokens": [-1], "adam_eps": [0.0],
 }
 
 
@@ -87,6 +89,13 @@ def test_out_of_range_is_refused_by_name(key, values):
     ({"sampling": "balanced", "class_weights": "balanced"}, "twice"),
     ({"multilabel": True, "sampling": "balanced"}, "one label per image"),
     ({"val_fraction": 0.6, "test_fraction": 0.4}, "no training images"),
+    ({"tasks": ["vqa"]}, "tasks are answered by a vision-language backbone"),
+    ({"features": "grids"}, "features or tower feed a vision-language backbone"),
+    ({"tower": "mini-vit"}, "features or tower feed a vision-language backbone"),
+    ({"data_order": "published"}, "is the order of a vision-language run"),
+    ({"backbone": "vl:x", "tasks": ["vqa", "vqa"]}, "names a task twice"),
+    ({"backbone": "vl:x", "multilabel": True}, "are of classification"),
+    ({"backbone": "vl:x", "class_weights": "balanced"}, "are of classification"),
     ({"method": "arcs"}, "did you mean 'arc'"),
     ({"set": {"rnk": 4}}, "did you mean 'rank'"),
     ({"set": {"rank": 0}}, "rank=0"),
@@ -151,6 +160,29 @@ def test_differences_ignore_only_what_cannot_change_the_result():
 def test_learning_rate_depends_on_the_method_unless_it_is_given():
     assert [Recipe.parse(BASE | {"method": m}).lr for m in ("arc", "linear", "lora", "full")] == [1e-2, 1e-2, 5e-3, 5e-5]
     assert Recipe.parse(BASE | {"method": "full", "lr": 0.1}).lr == 0.1
+
+
+@pytest.mark.parametrize("backbone, generates", [
+    ("vl:facebook/bart-base", True), ("config:vl-t5-base", True), ("mini-vl", True), ("mini-vit", False), ("hf:vl:odd", False),
+    ("mini-vlx", False),
+])
+def test_the_backbone_says_which_kind_of_run_it_is(backbone, generates):
+    recipe = Recipe.parse(BASE | {"backbone": backbone})
+    assert recipe.generates == generates
+    assert (recipe.method, recipe.epochs, recipe.thaw, recipe.lr) == (
+        ("vlpet", 20, (), 1e-3) if generates else ("arc", 100, ("head",), 1e-2))
+
+
+def test_defaults_of_a_run_that_generates_give_way():
+    fields = BASE | {"backbone": "vl:x"}
+    assert Recipe.parse(fields | {"method": "full"}).lr == 1e-4 and Recipe.parse(fields | {"method": "lora"}).lr == 1e-3
+    recipe = Recipe.parse(fields | {"epochs": 3, "lr": 0.5, "method": "lora", "thaw": ["norms"]})
+    assert (recipe.epochs, recipe.lr, recipe.method, recipe.thaw) == (3, 0.5, "lora", ("norms",))
+
+
+def test_a_vision_language_folder_without_its_scheme_gets_it(tmp_path):
+    (tmp_path / "vision_language.json").write_text("{}")
+    assert Recipe.parse(BASE | {"backbone": str(tmp_path)}).backbone == f"vl:{tmp_path}"
 
 
 def test_folder_names_what_is_trained():

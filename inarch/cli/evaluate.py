@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-SINGLE = ("accuracy", "top5", "mAP", "micro_f1", "macro_f1", "loss")
+SINGLE = ("accuracy", "top5", "mAP", "micro_f1", "macro_f1", "loss", "vqa_accuracy", "exact_match", "cider", "bleu4", "meteor", "mean")
 
 
 def run(
     run: Annotated[str, typer.Argument(help="A finished run folder.")],
     split: Annotated[Literal["train", "val", "test"], typer.Option(help="Which part of the data.")] = "test",
-    data: Annotated[str | None, typer.Option(metavar="DATA", show_default=False, help="Other data, same classes.")] = None,
+    data: Annotated[str | None, typer.Option(metavar="DATA", show_default=False, help="Other data of its kind.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print every number, per class too, as JSON.")] = False,
 ) -> None:
-    """Accuracy, macro-F1 and loss of RUN on a part of its data; refuses data that is not what the run was trained on.
+    """The metrics of RUN on a part of its data; refuses data that is not what the run was trained on.
 
     [bold]Examples[/bold]
 
@@ -27,12 +27,18 @@ def run(
     from inarch.cli.progress import counting
     from inarch.evaluate import evaluate
 
-    with counting(f"{split} images") as progress:
+    with counting(f"{split} part") as progress:
         metrics = evaluate(run, split, data=data, device=device, progress=progress)
     if json:
         from json import dumps
 
         print(dumps(metrics, indent=1))
     else:
-        numbers = [f"{name} {metrics[name]:.4f}" for name in SINGLE if isinstance(metrics.get(name), float)]
-        print(f"{run} on {data or 'its ' + split + ' part'}: {'  '.join(numbers)}")
+        print(f"{run} on {data or 'its ' + split + ' part'}: {'  '.join(numbers(metrics))}")
+
+
+def numbers(metrics: dict[str, Any]) -> list[str]:
+    """``accuracy 0.9100``; of several tasks each after its name: ``vqa vqa_accuracy 0.6500``."""
+    found = [f"{name} {metrics[name]:.4f}" for name in SINGLE if isinstance(metrics.get(name), float)]
+    tasks = {task: scores for task, scores in metrics.items() if isinstance(scores, dict) and "n" in scores}
+    return [f"{task} {number}" for task, scores in tasks.items() for number in numbers(scores)] + found

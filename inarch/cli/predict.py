@@ -1,4 +1,4 @@
-"""``inarch predict RUN IMAGES…``: labels and probabilities, from the run folder alone."""
+"""``inarch predict RUN IMAGES…``: labels and probabilities, or answers, from the run folder alone."""
 
 from __future__ import annotations
 
@@ -14,23 +14,33 @@ def run(
     run: Annotated[str, typer.Argument(help="A finished run folder.")],
     images: Annotated[list[str], typer.Argument(help="Image files, or folders of images.")],
     top_k: Annotated[int, typer.Option(min=1, help="How many labels per image.")] = 1,
+    question: Annotated[str, typer.Option(help="What to ask about each image, where RUN answers questions.")] = "",
+    task: Annotated[str, typer.Option(help="Which of its tasks, where RUN knows several: vqa, caption, ...")] = "",
     csv: Annotated[Path | None, typer.Option(metavar="FILE", show_default=False, help="Write a table there.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "cpu",
 ) -> None:
-    """The likeliest labels of IMAGES with their probabilities; backbone, head, preprocessing and classes come from RUN.
+    """The likeliest labels of IMAGES with their probabilities, or an answer to a question about each; all else comes from RUN.
 
     [bold]Examples[/bold]
 
     inarch predict runs/pets cat.jpg dog.jpg
 
     inarch predict runs/pets holiday/ --top-k 3 --csv holiday.csv
+
+    inarch predict runs/vqa kitchen.jpg --question "what colour is the table?"
     """
     from inarch.errors import ConfigError
     from inarch.predict import Predictor
 
     if csv is not None and not csv.parent.is_dir():
         raise ConfigError(f"--csv {csv}: there is no folder {csv.parent}; create it first")
-    predictions = Predictor(run, device=device).predict(images, top_k=top_k)
+    predictor = Predictor(run, device=device)
+    if predictor.rebuilt.recipe.generates:
+        _answers(predictor.answer(images, question, task=task), csv)
+        return
+    if question or task:
+        raise ConfigError(f"{run} classifies images; leave out --question and --task")
+    predictions = predictor.predict(images, top_k=top_k)
     if csv is None:
         for found in predictions:
             best = "  ".join(f"{label} {share:.4f}" for label, share in zip(found.labels, found.probabilities, strict=True))
@@ -40,6 +50,25 @@ def run(
 
         files.write(csv, table(predictions).encode())
         print(f"{len(predictions)} predictions: {csv}")
+
+
+def _answers(found: list[Any], csv: Path | None) -> None:
+    if csv is None:
+        for answer in found:
+            print(f"{answer.name}  {answer.text}")
+        return
+    from inarch import files
+
+    files.write(csv, answer_table(found).encode())
+    print(f"{len(found)} answers: {csv}")
+
+
+def answer_table(found: list[Any]) -> str:
+    """``image,question,answer`` as CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([("image", "question", "answer"), *((answer.name, answer.question, answer.text) for answer in found)])
+    return text.getvalue()
 
 
 def table(predictions: list[Any]) -> str:

@@ -1,4 +1,4 @@
-"""``inarch train``: a folder of images, a table or a recipe in, a run folder out; every recipe field is also a flag."""
+"""``inarch train``: images, questions, a table or a recipe in, a run folder out; every recipe field is also a flag."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ def run(
     inarch train pets/ --backbone timm:vit_tiny_patch16_224 --lr 5e-3 --augment flip
 
     inarch train recipes/vtab-vit-b16-arc.toml --data vtab-1k/cifar --seed 1
+
+    inarch train questions.jsonl --backbone vl:facebook/bart-base --tower open_clip:RN101/openai
 
     inarch train --resume runs/digits-mini-vit-arc-42
 

@@ -14,7 +14,7 @@ Rows = Sequence[Row]
 
 def caveats(rows: Rows) -> list[str]:
     """Every caveat of the table, gravest first."""
-    checks = (_versions, _settings, _protocols, _sizes, _selected, _missing, _uneven, _seen, _machines)
+    checks = (_versions, _settings, _protocols, _measures, _sizes, _selected, _parts, _missing, _uneven, _seen, _machines)
     return [note for check in checks for note in check(rows)]
 
 
@@ -43,6 +43,23 @@ def _protocols(rows: Rows) -> Iterator[str]:
         values = sorted({plain(row.first.settings[name]) for row in rows if name in row.first.settings})
         if len(values) > 1:
             yield f"rows differ in {name}: {', '.join(values)}; compare only rows of the same {name}"
+
+
+def _measures(rows: Rows) -> Iterator[str]:
+    """Where tables mix metrics: which data set has which."""
+    kinds = defaultdict(set)
+    for row in rows:
+        kinds[row.first.metric].add(row.data)
+    if len(kinds) > 1:
+        told = "; ".join(f"{metric} on {', '.join(sorted(data))}" for metric, data in sorted(kinds.items()))
+        hundreds = ", and cider is x 100, as papers have it" if "cider" in kinds else ""
+        yield f"rows differ in what is measured: {told}; a mean over them mixes these{hundreds}"
+
+
+def _parts(rows: Rows) -> Iterator[str]:
+    names = sorted({row.data for row in rows if row.first.part != "test"})
+    if names:
+        yield f"{', '.join(names)}: no test part with answers, so the number is on validation"
 
 
 def _sizes(rows: Rows) -> Iterator[str]:

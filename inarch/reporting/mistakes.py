@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from inarch import files, metrics
 from inarch.data import Splits, Table
@@ -88,11 +89,15 @@ def thumbnail(table: Table, mistake: Mistake) -> bytes:
     """The image in at most ``SIDE`` pixels a side; small ones are enlarged by whole factors, to stay as sharp as they are."""
     if table.names[mistake.row] != mistake.name:
         raise DataError(f"image {mistake.row} is {table.names[mistake.row]} now, it was {mistake.name} when the run scored it")
-    image = table.image(mistake.row)
-    factor = SIDE // max(image.size)
+    return png(table.image(mistake.row))
+
+
+def png(image: Image.Image, box: tuple[int, int] = (SIDE, SIDE)) -> bytes:
+    """The image inside ``box``."""
+    factor = min(side // own for side, own in zip(box, image.size, strict=True))
     if factor > 1:
         image = image.resize((image.width * factor, image.height * factor), 0)
-    image.thumbnail((SIDE, SIDE))
+    image.thumbnail(box)
     out = io.BytesIO()
     image.save(out, "PNG")
     return out.getvalue()

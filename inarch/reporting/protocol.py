@@ -15,6 +15,7 @@ from inarch.reporting.results import SEEN, UNKNOWN, line
 
 if TYPE_CHECKING:
     from inarch.report import Story
+    from inarch.reporting.answered import Told
 
 NONE = "–"
 
@@ -30,8 +31,8 @@ def stated(story: Story) -> Table:
         "images": _images(story.card.preprocess, recipe.get("augment", NONE)),
         "backbone": _backbone(story.card.backbone, known(story.mark)),
         "method": line(story.result["method"], story.result["config"], whole=True),
-        "trained numbers": _counts(story.result["count"]),
-        "optimisation": _optimisation(recipe),
+        "trained numbers": counts(story.result["count"]),
+        "optimisation": optimisation(recipe),
     }
     notes = {f"note {i}": note for i, note in enumerate(story.card.data.get("notes", ()), 1)}
     return Table((), tuple((facts | notes).items()), (False, False))
@@ -70,18 +71,18 @@ def known(mark: str) -> str:
     return said.get(mark, "")
 
 
-def _counts(count: Mapping[str, Any]) -> str:
+def counts(count: Mapping[str, Any]) -> str:
     return (f"{count['without_head']:,} without the head, {count['trainable']:,} with it; {count['total']:,} in the whole model "
             f"({count['percent']:.3f} % train)")
 
 
-def _optimisation(recipe: Mapping[str, Any]) -> str:
-    keys = ("epochs", "warmup_epochs", "batch_size", "accumulate", "lr", "weight_decay", "clip", "precision", "class_weights",
-            "sampling")
+def optimisation(recipe: Mapping[str, Any]) -> str:
+    keys = ("epochs", "warmup_epochs", "batch_size", "accumulate", "lr", "schedule", "weight_decay", "clip", "precision",
+            "class_weights", "sampling")
     return "AdamW; " + ", ".join(f"{key} {recipe[key]}" for key in keys if recipe.get(key) not in (None, "none"))
 
 
-def provenance(story: Story) -> tuple[Block, ...]:
+def provenance(story: Story | Told) -> tuple[Block, ...]:
     """Command, commit, versions, machine; the recipe folded away."""
     result = story.result
     facts = {

@@ -16,6 +16,7 @@ from typing import Any
 from inarch import files
 from inarch.backbones.address import WEIGHTS
 from inarch.errors import ConfigError, Corrupt, DataError, InarchError
+from inarch.reporting.tasks import of_tasks
 
 FORMAT = 1
 SEEN, UNKNOWN = "†", "‡"  # the backbone was pre-trained on images of this set; whether it was is not recorded
@@ -31,13 +32,20 @@ EXPECTED: dict[str, type | tuple[type, ...]] = {
 NEUTRAL = frozenset((
     "data", "backbone", "method", "set", "out", "seed", "image_size", "image_column", "label_column", "device", "workers",
     "threads", "eval_batch_size", "cache_features", "test", "checkpoint_every", "keep", "tensorboard", "report_to",
+    "features", "tower", "watch",
 ))
+# fields that the first results did not have: where one is not stated, the run was as the default says
+LATER: dict[str, Any] = {"limit": 0, "tasks": [], "visual_tokens": None, "beams": None, "data_order": "seeded", "schedule": "cosine",
+                         "adam_eps": 1e-8, "decay": "all"}
 SUFFIXES = (".npz", ".csv", ".jsonl", ".ndjson")
 
 
 @dataclass(frozen=True)
 class Result:
-    """One run: where it stands, what was asked of it, and what came out. ``score`` is on test, a fraction; ``val`` likewise."""
+    """One run, or one task of it: where it stands, what was asked of it, and what came out.
+
+    ``score`` is on test, a fraction (of CIDEr: its value, 1.14 for the 114 of papers); ``val`` likewise.
+    """
 
     path: str
     method: str  # its recipe line
@@ -60,6 +68,8 @@ class Result:
     commit: str
     finished: str
     sets_seen: tuple[str, ...] | None = None  # what the backbone's own record says it was pre-trained on
+    part: str = "test"  # where ``score`` was taken: validation for a task without a test part of its own
+    mean: float | None = None  # of all tasks of the run, where it has several
 
 
 @dataclass(frozen=True)
@@ -82,7 +92,7 @@ def read_all(paths: Sequence[str | Path]) -> Found:
             if _is_pretraining(fields):
                 seen = _names(fields, path)
             else:
-                results.append(result_of(fields, path))
+                results += results_of(fields, path)
         except InarchError as problem:
             problems.append(str(problem))
     if not results:
@@ -142,6 +152,12 @@ def _names(fields: Mapping[str, Any], path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
+def results_of(fields: Mapping[str, Any], path: Path) -> list[Result]:
+    """The result of a run, or one per task where it answers and describes."""
+    whole = result_of(fields, path)
+    return of_tasks(whole, fields, path) if isinstance(fields.get("tasks"), dict) else [whole]
+
+
 def result_of(fields: Mapping[str, Any], path: Path) -> Result:
     """One result from its JSON; raises ``Corrupt`` naming the first key that is missing or of another type."""
     for key, kind in EXPECTED.items():
@@ -192,7 +208,7 @@ def _scores(metrics: Mapping[str, Any], path: Path) -> tuple[str, float | None, 
 
 def _settings(fields: Mapping[str, Any]) -> dict[str, Any]:
     """All that a number depends on and that has no column: two results with other settings are never averaged."""
-    recipe = {key: value for key, value in fields["recipe"].items() if key not in NEUTRAL}
+    recipe = {key: value for key, value in (LATER | fields["recipe"]).items() if key not in NEUTRAL}
     told = {"epochs": fields["epochs"], "selection": fields.get("selection"), "trained numbers": fields["count"]["trainable"]}
     return recipe | told
 

@@ -49,6 +49,11 @@ class Row:
         return mean([result.val for result in self.results])
 
     @property
+    def of_tasks(self) -> float | None:
+        """Mean over all tasks of the runs, where they have several and every seed has it."""
+        return mean([result.mean for result in self.results])
+
+    @property
     def span(self) -> tuple[float, float] | None:
         """Worst and best seed."""
         scores = [result.score for result in self.results if result.score is not None]
@@ -74,7 +79,8 @@ class Row:
         return {
             "method": first.method, "data": self.data, "data_sha256": first.data_sha, "backbone": self.backbone,
             "backbone_sha256": first.backbone_sha, "image_size": first.image_size, "settings": dict(first.settings),
-            "setting": self.setting, "metric": first.metric, "mean": self.mean, "min": span and span[0], "max": span and span[1],
+            "setting": self.setting, "metric": first.metric, "part": first.part, "mean_of_tasks": self.of_tasks,
+            "mean": self.mean, "min": span and span[0], "max": span and span[1],
             "seeds": [*self.seeds], "scores": [r.score for r in self.results], "val": [r.val for r in self.results],
             "missing": self.missing, "backbone_saw_data": {SEEN: True, UNKNOWN: None}.get(self.mark, False),
             "without_head": first.without_head, "with_head": first.with_head, "adapter_bytes": self.adapter_bytes,

@@ -9,6 +9,7 @@ Over an update these are the published batch losses of VQAv2, of GQA, NLVR2 and 
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from inarch.methods.hyperformer import choose_task
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -26,15 +29,17 @@ HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """What the net reads: text, image features, and the target whose tokens are told one by one."""
+    """What the net reads: text, image features, the target whose tokens are told one by one, and the name of their task."""
 
     input_ids: Int[Tensor, "batch text"]
     attention_mask: Int[Tensor, "batch text"]
     features: Float[Tensor, "batch images grid width"]
     labels: Int[Tensor, "batch target"]
+    task: str = ""
 
     def to(self, device: torch.device) -> Prompt:
-        return Prompt(*(tensor.to(device) for tensor in (self.input_ids, self.attention_mask, self.features, self.labels)))
+        ids, mask, features, labels = (t.to(device) for t in (self.input_ids, self.attention_mask, self.features, self.labels))
+        return Prompt(ids, mask, features, labels, self.task)
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -68,17 +73,17 @@ class Generator(nn.Module):
 
     def __init__(self, model: nn.Module, precision: str = "fp32") -> None:
         super().__init__()
-        self.model, self.precision = model, precision
+        self.model, self.precision, self.task = model, precision, ""
 
     def forward(self, prompt: Prompt) -> Float[Tensor, "batch target vocab"]:
-        with self._cast(prompt):
+        with self._ready(prompt):
             logits = self.model(prompt.input_ids, prompt.attention_mask, prompt.features, prompt.labels)
         return logits if self.precision == "fp64" else logits.float()
 
     @torch.no_grad()
     def generate(self, prompt: Prompt, beams: int, max_length: int, pad: int) -> Int[Tensor, "batch length"]:
         """Token ids, padded to ``max_length``, so that every batch is as wide."""
-        with self._cast(prompt):
+        with self._ready(prompt):
             ids = self.model.generate(  # type: ignore[operator]
                 prompt.input_ids, prompt.attention_mask, prompt.features, beams=beams, max_length=max_length)
         return F.pad(ids, (0, max_length - ids.shape[1]), value=pad)
@@ -87,10 +92,14 @@ class Generator(nn.Module):
     def choose(self, prompt: Prompt, choices: Choices) -> Int[Tensor, "batch one"]:
         """Which choice's first token has the largest logit, at the place where a target's first word is told."""
         told = torch.tensor([[*choices.prefix, choices.first[0]]], device=prompt.input_ids.device).expand(len(prompt), -1)
-        logits = self(Prompt(prompt.input_ids, prompt.attention_mask, prompt.features, told))
+        logits = self(dataclasses.replace(prompt, labels=told))
         return logits[:, len(choices.prefix), list(choices.first)].argmax(1, keepdim=True)
 
-    def _cast(self, prompt: Prompt) -> AbstractContextManager[None]:
+    def _ready(self, prompt: Prompt) -> AbstractContextManager[None]:
+        """The precision to compute in, after a method that has something of its own for every task was told the task."""
+        if prompt.task != self.task:
+            choose_task(self.model, prompt.task)
+            self.task = prompt.task
         if self.precision in HALVES:
             return torch.autocast(prompt.input_ids.device.type, HALVES[self.precision])
         return nullcontext()

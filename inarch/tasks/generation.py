@@ -24,7 +24,7 @@ from inarch.training.order import some
 from inarch.training.texts import TextFeed
 
 if TYPE_CHECKING:
-    from inarch.features.store import FeatureStore
+    from inarch.features import FeatureStore
 
 PARTS = ("train", "val", "test")
 Tasks = dict[str, Pairs]
@@ -42,10 +42,13 @@ class Generation(Task):
         self.notes = [*_checked(pairs, self.tokenizer)]
         trained = [corpus(self.tokenizer, task.protocol, fitted(recipe, task), told=True) for task in pairs.values()]
         self.feed = self._feed(trained)
+        self.final: dict[str, TextPart] = {}
 
     @staticmethod
     def prepare(start: Start) -> Task:
         recipe = start.recipe
+        if recipe.backbone.startswith("config:"):
+            raise no_tokenizer(recipe.backbone)
         pairs = read_tasks(recipe, start.locate(recipe.data), start.tick)
         for task, found in pairs.items():
             if recipe.selection == "val" and "val" not in found.parts:
@@ -116,7 +119,8 @@ class Generation(Task):
 
     def parts(self) -> list[Any]:
         wanted = [part for part in ("val", "test") if part == "val" or self.recipe.test]
-        return [part for name in wanted if (part := self._part(name)) is not None]
+        self.final = {name: part for name in wanted if (part := self._part(name)) is not None}
+        return [*self.final.values()]
 
     def _part(self, name: str, most: int = 0, quick: bool = False) -> TextPart | None:
         if name == "val" and self.recipe.fit != "train":
@@ -160,8 +164,7 @@ class Generation(Task):
 
     def keep(self, run: Run, found: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
         for name, said in found.items():
-            part = self._part(name)
-            files.write(run.answers(name), text_of(part.lines(said)))  # type: ignore[union-attr]
+            files.write(run.answers(name), text_of(self.final[name].lines(said)))
         return told(self.pairs, metrics)
 
     def report(self, run: Run) -> None:
@@ -209,8 +212,12 @@ def told(tasks: Tasks, metrics: Mapping[str, Any]) -> dict[str, Any]:
 def tokenizer_of(backbone: Backbone) -> Any:
     tokenizer = getattr(backbone.model, "tokenizer", None)
     if tokenizer is None:
-        raise ConfigError(f"{backbone.address} has no tokenizer, so it can be counted and measured, not trained; use vl:NAME or vl:FOLDER")
+        raise no_tokenizer(backbone.address)
     return tokenizer
+
+
+def no_tokenizer(address: str) -> ConfigError:
+    return ConfigError(f"{address} has no tokenizer, so it can be counted and measured, not trained; use vl:NAME or vl:FOLDER")
 
 
 def _checked(tasks: Tasks, tokenizer: Any) -> list[str]:

@@ -20,7 +20,7 @@ from inarch.tasks.task import Start
 from inarch.training.machine import main_first
 
 if TYPE_CHECKING:
-    from inarch.features.store import FeatureStore
+    from inarch.features import FeatureStore
 
 CACHE = "features"  # folder beside the run folders
 OWN = ("index.json", "features.h5", "unfinished.json")  # a folder with one of these is a store
@@ -45,7 +45,7 @@ def store_of(start: Start, tasks: Tasks, parts: Iterable[str] = PARTS) -> Featur
 
 
 def _opened(start: Start, tasks: Tasks) -> FeatureStore:
-    from inarch.features.opening import open_store
+    from inarch.features import open_store
 
     recipe = start.recipe
     given = start.locate(recipe.features)
@@ -74,7 +74,7 @@ def _published(root: Path, tasks: Tasks) -> list[Path]:
     """Folders of stored features of the published layout."""
     if not root.is_dir():
         return []
-    found = [places.features(root, pairs) for pairs in tasks.values()]  # type: ignore[arg-type]
+    found = [places.features(root, pairs) for pairs in tasks.values()]
     return [*dict.fromkeys(folder for stored in found if stored is not None for folder in stored.folders)]
 
 
@@ -110,8 +110,7 @@ def _at_hand(tasks: Tasks) -> dict[str, Any]:
 def extracted(start: Start, tower: str, images: dict[str, Any], place: Path | None) -> FeatureStore:
     """What the tower makes of the images, made now by one process, or made before."""
     from inarch.backbones.eyes import load_eyes
-    from inarch.features.extract import extract
-    from inarch.features.opening import open_store
+    from inarch.features import extract, open_store
 
     key = files.sha256(files.canonical({"tower": tower, "size": start.recipe.image_size, "images": sorted(images)}))
     folder = place or start.run.folder.parent / CACHE / key[:12]

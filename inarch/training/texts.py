@@ -20,7 +20,7 @@ from inarch.tasks.texts import Corpus, Words
 from inarch.training.feed import Workers
 
 if TYPE_CHECKING:
-    from inarch.features.store import FeatureStore
+    from inarch.features import FeatureStore
 
 
 class GridSet(Dataset[Tensor]):
@@ -90,7 +90,7 @@ class TextFeed:
         ids = texts.padded(found.text[own].tolist(), width, self.pad)
         mask = torch.arange(width) < torch.from_numpy(texts.lengths[found.text[own]])[:, None]
         labels, scale = self._targets(found, all_of, own, epoch)
-        return Batch(Prompt(ids, mask.long(), features, labels), Target(labels, scale))
+        return Batch(Prompt(ids, mask.long(), features, labels, found.protocol.name), Target(labels, scale))
 
     def _targets(self, found: Corpus, all_of: list[int], own: list[int], epoch: int) -> tuple[Tensor, Tensor]:
         if found.targets is None:
