@@ -7,6 +7,7 @@ from typing import Any
 
 from mini_vit.sources import SOURCES
 
+OTHERS = "## mini-vl and mini-eyes\n"  # written by scripts/mini_vl/card.py
 CARD = """# Weights that come with inarch
 
 Generated from `results/mini-vit/pretrain.json` by `python scripts/pretrain_mini_vit.py --write-card`.
@@ -100,7 +101,8 @@ def row(name: str, record: dict[str, Any]) -> str:
 
 
 def write_card(record: dict[str, Any], path: Path) -> None:
-    """The page at ``path``, whole."""
+    """The page at ``path``, whole; what stands there on other weights stays at its end."""
+    others = path.read_text().partition(OTHERS) if path.is_file() else ("", "", "")
     digits = record["probe_digits_test_accuracy_unseen"]
     path.write_text(
         CARD.format(
@@ -115,4 +117,5 @@ def write_card(record: dict[str, Any], path: Path) -> None:
             sources="\n".join(f"| {source.name} | {source.licence} | {source.credit} |" for source in SOURCES),
             hashes="\n".join(f"| {name} | `{digest}` |" for name, digest in record["data_sha256"].items()),
         )
+        + "\n" * bool(others[1]) + "".join(others[1:])
     )

@@ -23,10 +23,15 @@ SIZE_NAMES = ("", *SIZES)
 PARTS = (len(KINDS) + 1, len(COLORS), len(SIZE_NAMES), 1, 2)  # the columns of the heads
 
 
-def new_tower() -> Any:
-    from transformers import ResNetConfig, ResNetModel
+def new_classifier() -> Any:
+    """The tower as it ships: transformers knows its ResNets with and without a head; the file will hold none."""
+    from transformers import ResNetConfig, ResNetForImageClassification
 
-    return ResNetModel(ResNetConfig(**SHAPE)).to(memory_format=torch.channels_last)
+    return ResNetForImageClassification(ResNetConfig(**SHAPE))
+
+
+def new_tower() -> Any:
+    return new_classifier().resnet.to(memory_format=torch.channels_last)
 
 
 def pixels(images: np.ndarray) -> Tensor:
