@@ -14,7 +14,7 @@ Rows = Sequence[Row]
 
 def caveats(rows: Rows) -> list[str]:
     """Every caveat of the table, gravest first."""
-    checks = (_versions, _settings, _protocols, _measures, _sizes, _selected, _parts, _missing, _uneven, _seen, _machines)
+    checks = (_versions, _settings, _protocols, _measures, _sizes, _selected, _parts, _drawn, _missing, _uneven, _seen, _machines)
     return [note for check in checks for note in check(rows)]
 
 
@@ -60,6 +60,11 @@ def _parts(rows: Rows) -> Iterator[str]:
     names = sorted({row.data for row in rows if row.first.part != "test"})
     if names:
         yield f"{', '.join(names)}: no test part with answers, so the number is on validation"
+
+
+def _drawn(rows: Rows) -> Iterator[str]:
+    for most, data in sorted({(row.first.settings["limit"], row.data) for row in rows if row.first.settings.get("limit")}):
+        yield f"{data}: {most} training examples, drawn by the seed of each run; one data set by its name and sizes, not by a hash"
 
 
 def _sizes(rows: Rows) -> Iterator[str]:

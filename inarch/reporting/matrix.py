@@ -44,7 +44,7 @@ def _mean_titles(columns: Sequence[str], groups: Groups | None) -> list[str]:
 def _name(row: Row, rows: Sequence[Row]) -> str:
     """The method, with backbone and size where the table holds several."""
     more = [row.backbone] if len({r.backbone for r in rows}) > 1 else []
-    more += [f"{row.first.image_size} px"] if len({r.first.image_size for r in rows}) > 1 else []
+    more += [f"{row.first.image_size} px"] if len({(r.data, r.first.image_size) for r in rows}) > len({r.data for r in rows}) else []
     return " ".join([row.first.method, *more])
 
 
