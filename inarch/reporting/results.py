@@ -171,7 +171,7 @@ def result_of(fields: Mapping[str, Any], path: Path) -> Result:
     trainable = want(count, "trainable", int, path)
     return Result(
         path=str(path), method=line(fields["method"], fields["config"]),
-        data=_data_name(want(data, "source", str, path)), data_sha=_data_sha(data, recipe, path),
+        data=_data_name(want(data, "source", str, path)), data_sha=want(data, "sha256", str, path),
         backbone=str(source.get("name") or recipe.get("backbone")), backbone_sha=source.get("sha256"),
         image_size=backbone.get("image_size") or recipe.get("image_size"), seed=fields["seed"],
         metric=metric, score=score, val=val,
@@ -181,12 +181,6 @@ def result_of(fields: Mapping[str, Any], path: Path) -> Result:
         commit=str(fields.get("commit")), finished=str(fields.get("finished")),
         sets_seen=_names(source, path) if "sets_seen" in source else None,
     )
-
-
-def _data_sha(data: Mapping[str, Any], recipe: Mapping[str, Any], path: Path) -> str:
-    """Of the data; where each seed draws its own training examples it is another for each, and source and sizes must do."""
-    found = want(data, "sha256", str, path)
-    return f"{data['val']}, {data['test']}, {recipe['limit']} of {data['source']}" if recipe.get("limit") else found
 
 
 def want(fields: Mapping[str, Any], key: str, kind: type | tuple[type, ...], path: Path) -> Any:

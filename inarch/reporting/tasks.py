@@ -24,13 +24,16 @@ def of_tasks(whole: Result, fields: Mapping[str, Any], path: Path) -> list[Resul
     """``whole`` once per task, with that task's data and numbers."""
     tasks, data = fields["tasks"], fields["data"]
     mean = fields.get("mean") if len(tasks) > 1 else None
-    settings = {**whole.settings, "features": str(data.get("features", {}).get("sha256"))[:12]}
+    limit, features = fields["recipe"].get("limit"), data.get("features", {})
+    settings = {**whole.settings, "features": features.get("tower") if limit else str(features.get("sha256"))[:12]}
     found = []
     for task, facts in tasks.items():
         try:
             key, part, sha = facts["headline"], facts["part"], data["tasks"][task]["sha256"]
         except (KeyError, TypeError):
             raise Corrupt(f"{path}: tasks.{task} or data.tasks.{task} lacks headline, part or sha256; restore the file") from None
+        if limit:  # each seed draws its own training examples: the hash is another for each, source and sizes must do
+            sha = f"{data.get('val')}, {data.get('test')}, {limit} of {task} in {data['source']}"
         scores = {name: _score(fields["metrics"].get(name), task, key, len(tasks), path) for name in ("test", "val")}
         named = task if fields["recipe"].get("tasks") else whole.data
         found.append(dataclasses.replace(
