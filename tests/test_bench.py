@@ -2,7 +2,8 @@
 
 import copy
 import subprocess
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,10 @@ from torch import Tensor, nn
 import inarch
 from inarch import ARC, Linear, anatomy
 from inarch.bench import imports, machine, report, results, subjects, timing, train
-from inarch.bench.saved import blocks_in_graph, loss, saved, saved_bytes
+from inarch.bench.families import FAMILIES, family_named
+from inarch.bench.saved import blocks_in_graph, saved, saved_bytes
+from inarch.bench.vision import VISION, loss
+from inarch.bench.vl import VL
 from inarch.errors import ConfigError, MissingExtra
 
 DIM, DEPTH, HIDDEN, SIDE, PATCH, CLASSES = 64, 3, 256, 32, 8, 5
@@ -39,12 +43,16 @@ def batch(size: int) -> tuple[Tensor, Tensor]:
 
 
 def kept(name: str) -> int:
-    return saved(subjects.prepared(tiny(), name), batch).per_image
+    return saved_of(VISION.prepared(pristine(), name)).per_image
+
+
+def saved_of(model: nn.Module):
+    return saved(model, lambda size: loss(model, batch(size)))
 
 
 def test_saved_bytes_of_a_small_network_are_those_counted_by_hand():
     network = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
-    found = saved(network, lambda size: (torch.ones(size, 8), torch.zeros(size, dtype=torch.long)))
+    found = saved(network, lambda size: loss(network, (torch.ones(size, 8), torch.zeros(size, dtype=torch.long))))
     # its input, the ReLU's output (which the next layer keeps too, counted once), log-probabilities, one label of eight bytes
     assert found.per_image == 4 * (8 + 16 + 4) + 8
     assert found.fixed == 4  # the total weight of the loss
@@ -57,7 +65,7 @@ def test_a_storage_that_several_nodes_keep_counts_once_and_whole():
             return (x[:, :4] * x[:, :4].sin()).requires_grad_() * 3.0
 
     rows = torch.ones(2, 8, requires_grad=True)
-    found = saved_bytes(Slices(), rows, torch.zeros(2, dtype=torch.long))
+    found = saved_bytes(slices := Slices(), partial(loss, slices, (rows, torch.zeros(2, dtype=torch.long))))
     # 2 x (a slice is kept: all of it), its sine, log-probabilities, labels, total weight
     assert found == 4 * (2 * 8 + 2 * 4 + 2 * 4) + 2 * 8 + 4
 
@@ -74,19 +82,20 @@ def test_the_floor_keeps_what_the_input_gradient_needs():
 
 def test_memory_is_ordered_as_the_graphs_are():
     found = {name: kept(name) for name in ("linear", "floor", "arc", "full")}
-    top = saved(inarch.graft(tiny(), ARC(rank=4, layers="-1:"), thaw="head"), batch).per_image
+    top = saved_of(inarch.graft(tiny(), ARC(rank=4, layers="-1:"), thaw="head")).per_image
     assert found["linear"] < top < found["floor"] < found["arc"] < found["full"]
 
 
 def test_lower_layers_cost_nothing_when_only_upper_ones_are_adapted():
     """The k top layers of ARC keep exactly what those layers keep when all are adapted."""
-    sizes = [saved(inarch.graft(tiny(), ARC(rank=4, layers=f"-{k}:"), thaw="head"), batch).per_image for k in (1, 2, 3)]
+    sizes = [saved_of(inarch.graft(tiny(), ARC(rank=4, layers=f"-{k}:"), thaw="head")).per_image for k in (1, 2, 3)]
     assert sizes[0] < sizes[1] < sizes[2] and sizes[2] - sizes[1] == sizes[1] - sizes[0]
 
 
 @pytest.mark.parametrize("name, reached", [("floor", 3), ("arc", 3), ("linear", 0), ("lora", 3), ("full", 3)])
 def test_blocks_in_graph(name: str, reached: int):
-    assert blocks_in_graph(subjects.prepared(tiny(), name), batch(1)[0]) == [False] * (3 - reached) + [True] * reached
+    model = VISION.prepared(pristine(), name)
+    assert blocks_in_graph(model, lambda: loss(model, batch(1))) == [False] * (3 - reached) + [True] * reached
 
 
 def graph(root: torch.autograd.graph.Node) -> list[torch.autograd.graph.Node]:
@@ -102,8 +111,8 @@ def graph(root: torch.autograd.graph.Node) -> list[torch.autograd.graph.Node]:
 @pytest.mark.parametrize("k", [1, 2, 3])
 def test_no_autograd_node_below_the_first_adapter(k: int):
     model = inarch.graft(tiny(), ARC(rank=4, layers=f"-{k}:"), thaw="head")
-    assert blocks_in_graph(model, batch(1)[0]) == [False] * (3 - k) + [True] * k
-    nodes = graph(loss(model, *batch(2)).grad_fn)
+    assert blocks_in_graph(model, lambda: loss(model, batch(1))) == [False] * (3 - k) + [True] * k
+    nodes = graph(loss(model, batch(2)).grad_fn)
     leaves = {node.variable for node in nodes if "AccumulateGrad" in node.name()}
     assert leaves == {p for p in model.parameters() if p.requires_grad}
     # each adapted block's second norm, the first norm of all but the lowest of them, and the last norm
@@ -112,17 +121,17 @@ def test_no_autograd_node_below_the_first_adapter(k: int):
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 def test_peft_trains_and_keeps_what_our_lora_does():
-    ours, theirs = (subjects.prepared(tiny(), name) for name in ("lora", "lora-peft"))
+    ours, theirs = (VISION.prepared(pristine(), name) for name in ("lora", "lora-peft"))
     counts = [sum(p.numel() for p in model.parameters() if p.requires_grad) for model in (ours, theirs)]
     assert counts[0] == counts[1] == DEPTH * 8 * (3 * 2 * DIM + DIM + HIDDEN) + HEAD
-    assert saved(ours, batch) == saved(theirs, batch)
+    assert saved_of(ours) == saved_of(theirs)
 
 
 def test_the_floor_asks_for_the_first_block_s_input_gradient_and_trains_the_head_only():
-    model = subjects.prepared(tiny(), "floor")
+    model = VISION.prepared(pristine(), "floor")
     inputs: list[Tensor] = []
     anatomy.blocks(model)[0].module.register_forward_pre_hook(lambda block, args: inputs.append(args[0]))
-    loss(model, *batch(2)).backward()
+    loss(model, batch(2)).backward()
     assert inputs[0].is_leaf and inputs[0].grad.abs().sum() > 0
     assert {name for name, p in model.named_parameters() if p.grad is not None} == {"classifier.weight", "classifier.bias"}
 
@@ -151,16 +160,15 @@ def test_threads_are_put_back():
 def test_a_step_trains_and_times_its_parts():
     model = inarch.graft(tiny(), Linear())
     before = model.classifier.weight.detach().clone()
-    step = timing.Trainer(model, batch(2))()
+    step = timing.Trainer(model, partial(loss, model, batch(2)))()
     assert not torch.equal(before, model.classifier.weight) and model.classifier.weight.grad is None
     assert step.total == step.forward + step.backward + step.optimiser
 
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> dict:
-    monkeypatch.setattr(subjects, "base", lambda name: tiny())
-    monkeypatch.setattr(subjects, "SIDE", SIDE)
-    monkeypatch.setattr(subjects, "CLASSES", CLASSES)
+    small = replace(VISION, base=lambda address: tiny(), batch=batch, settings={"side": SIDE, "classes": CLASSES})
+    monkeypatch.setitem(FAMILIES, "vision", small)
     ticks: list[str] = []
     found = train.bench_train(["ti"], ["linear", "arc"], batch=2, repeats=2, tick=ticks.append)
     assert len(ticks) == train.steps(["ti"], ["linear", "arc"], 2) == 9
@@ -189,6 +197,18 @@ def test_measurements_are_kept_per_model_and_shown(measured: dict, tmp_path: Pat
     assert " **1.000** |" in page and f"{HEAD:,}" in page
 
 
+def test_rivals_share_numbers_and_train_their_own():
+    """A twin costs nothing until a method trains: then what it trains is a copy, and nobody else's changes."""
+    base = pristine()
+    model = VISION.prepared(base, "linear")
+    same = {name: p.data_ptr() == dict(base.named_parameters())[name].data_ptr() for name, p in model.named_parameters()}
+    assert same == {name: not name.startswith("classifier.") for name in same}
+    before = base.classifier.weight.detach().clone()
+    timing.Trainer(model, partial(loss, model, batch(2)))()
+    assert torch.equal(base.classifier.weight, before) and not torch.equal(model.classifier.weight, before)
+    assert all(p.requires_grad for p in base.parameters())
+
+
 def test_import_costs_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(imports, "COMMANDS", {name: ("-c", "pass") for name in imports.COMMANDS})
     found = imports.bench_import(repeats=2)
@@ -200,9 +220,11 @@ def test_import_costs_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_what_cannot_be_measured_is_refused(tmp_path: Path):
-    for wrong in ({"models": ["xl"]}, {"methods": ["arx"]}, {"batch": 0}, {"repeats": 0}, {"n_threads": 0}):
+    for wrong in ({"models": ["xl"]}, {"methods": ["arx"]}, {"batch": 0}, {"repeats": 0}, {"n_threads": 0}, {"family": "audio"},
+                  {"family": "vl", "methods": ["arc"]}):
         with pytest.raises(ConfigError, match="bench: "):
             train.bench_train(**wrong)
+    assert family_named("vl") is VL
     with pytest.raises(ConfigError, match="repeats=0"):
         imports.bench_import(repeats=0)
     with pytest.raises(ConfigError, match="no folder"):
@@ -225,15 +247,15 @@ def test_a_file_of_something_else_is_not_overwritten(tmp_path: Path):
 
 
 def test_the_floor_comes_first_and_methods_in_table_order():
-    assert subjects.chosen(["full", "arc"]) == ["floor", "arc", "full"]
-    assert subjects.chosen(None) == list(subjects.SUBJECTS)
+    assert VISION.chosen(["full", "arc"]) == ["floor", "arc", "full"]
+    assert all(family.chosen(None) == list(family.subjects) for family in FAMILIES.values())
 
 
 def test_peft_is_left_out_where_it_is_absent_and_missed_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(subjects.importlib.util, "find_spec", lambda name: None)
-    assert subjects.chosen(None) == [name for name in subjects.SUBJECTS if name != "lora-peft"]
+    assert VISION.chosen(None) == [name for name in VISION.subjects if name != "lora-peft"]
     with pytest.raises(MissingExtra, match=r"inarch\[peft\]"):
-        subjects.prepared(tiny(), "lora-peft")
+        VISION.prepared(pristine(), "lora-peft")
 
 
 def test_a_measurement_names_its_circumstances(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 from families import FAMILIES, pristine
-from test_laws import METHODS, refusal
+from grid import METHODS
+from test_laws import refusal
 from toys import ToyGate
 
 import inarch
@@ -13,6 +14,8 @@ from inarch import ARC, LoRA
 
 ONE_EACH = ("arc", "arc-trunk", "lora", "lora-mlp", "fullrank", "toy-gate", "toy-prepared")
 CELLS = [(f, m) for f in ("hf-vit", "timm-vit", "timm-swin", "open_clip") for m in ONE_EACH if refusal(f, m) is None]
+CELLS += [("hf-vit", "vlpet"), ("timm-vit", "vlpet-small")]
+CELLS += [("vl-bart", "vlpet"), ("vl-bart", "vlpet-small"), ("vl-t5", "vlpet-visible"), ("vl-t5", "vlpet-places")]
 
 
 def compiled(model, family, backend: str):

@@ -17,16 +17,19 @@ import inarch
 
 dist.init_process_group("gloo")
 torch.set_num_threads(1)
-rank, family = dist.get_rank(), FAMILIES["timm-vit"]
+rank, family = dist.get_rank(), FAMILIES[{family!r}]
 
 def grafted():
-    model = copy.deepcopy(pristine("timm-vit"))
+    model = copy.deepcopy(pristine({family!r}))
     torch.manual_seed(1)
-    inarch.graft(model, inarch.ARC(rank=4, init="xavier"), thaw="head")
-    return model
+    if {family!r} == "timm-vit":
+        return inarch.graft(model, inarch.ARC(rank=4, init="xavier"), thaw="head")
+    method = inarch.VLPET(gate="small", small_mean="visible", rank=4, value_rank=2, init="normal")
+    return inarch.graft(model, method)
 
-alone, pixels = grafted(), family.inputs(4)["pixels"]
-alone(pixels).square().mean().backward()
+alone, inputs = grafted(), family.inputs(4)
+mine = {{name: value[2 * rank : 2 * rank + 2] for name, value in inputs.items()}}
+family.forward(alone, inputs).square().mean().backward()
 expected = {{n: p.grad for n, p in alone.named_parameters() if p.requires_grad}}
 
 model = grafted()
@@ -39,12 +42,12 @@ else:
     for block in model.blocks:
         fully_shard(block, mesh=mesh)
     net = fully_shard(model, mesh=mesh)
-net(pixels[2 * rank : 2 * rank + 2]).square().mean().backward()
+family.forward(net, mine).square().mean().backward()
 for name, parameter in model.named_parameters():
     if parameter.requires_grad:
         grad = parameter.grad.full_tensor() if {engine!r} == "fsdp2" else parameter.grad
         assert (grad - expected[name]).abs().max() < 1e-12, name
-assert len(expected) == 8
+assert len(expected) == {tensors}
 dist.barrier()
 print("equal", flush=True)
 os._exit(0)  # gloo's threads may abort a normal exit, after everything has been said
@@ -52,11 +55,12 @@ os._exit(0)  # gloo's threads may abort a normal exit, after everything has been
 
 
 @pytest.mark.dist
-@pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
-def test_gradients_equal_those_of_one_process(engine, tmp_path):
+@pytest.mark.parametrize(("engine", "family", "tensors"), [("ddp", "timm-vit", 8), ("fsdp2", "timm-vit", 8), ("ddp", "vl-bart", 39),
+                                                           ("ddp", "vl-t5", 30)])
+def test_gradients_equal_those_of_one_process(engine, family, tensors, tmp_path):
     here = Path(__file__).parent
     script = tmp_path / "rank.py"
-    script.write_text(RANK.format(tests=str(here), root=str(here.parent), engine=engine))
+    script.write_text(RANK.format(tests=str(here), root=str(here.parent), engine=engine, family=family, tensors=tensors))
     words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from chatter import save_backbone, tokenizer
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load as tensors_of
+from safetensors.torch import save_file
 
 from inarch import backbones
 from inarch.backbones import vl
@@ -44,7 +45,7 @@ def said(model) -> torch.Tensor:
 
 
 def test_a_transformers_folder(stock):
-    before = load_file(stock / "model.safetensors")
+    before = tensors_of((stock / "model.safetensors").read_bytes())
     state = torch.get_rng_state()
     found = backbones.load(f"vl:{stock}", **SHAPE, seed=3)
     assert torch.equal(torch.get_rng_state(), state)
@@ -138,7 +139,7 @@ def refuse(address: str | Path, error: type[Exception], message: str, **more: ob
 def test_a_folder_without_a_tokenizer(folder):
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).unlink()
-    refuse(f"vl:{folder}", ConfigError, r"no tokenizer that transformers can read .*tokenizer\.save_pretrained")
+    refuse(f"vl:{folder}", ConfigError, r"no tokenizer; expected tokenizer\.json or .*save_pretrained\(folder\)")
 
 
 def test_a_broken_tokenizer(folder):
@@ -148,20 +149,32 @@ def test_a_broken_tokenizer(folder):
 
 def test_missing_pickled_and_damaged_weights(folder):
     weights = folder / "model.safetensors"
-    data, tensors = weights.read_bytes(), load_file(weights)
+    data = weights.read_bytes()
+    tensors = tensors_of(data)
     weights.write_bytes(data[:-100])
     refuse(f"vl:{folder}", Corrupt, "not a whole safetensors file")
     name = next(n for n in tensors if n.endswith("wo.weight") or n.endswith("fc2.weight"))
     save_file({n: v for n, v in tensors.items() if n != name}, weights, metadata={"format": "pt"})
     refuse(f"vl:{folder}", Mismatch, "the weights lack, or hold in another shape")
     save_file({n: v[:, :8].contiguous() if n == name else v for n, v in tensors.items()}, weights, metadata={"format": "pt"})
-    refuse(f"vl:{folder}", CheckpointError, "")
+    refuse(f"vl:{folder}", CheckpointError, name.replace(".", r"\."))
     save_file({n: v * torch.nan if n == name else v for n, v in tensors.items()}, weights, metadata={"format": "pt"})
     refuse(f"vl:{folder}", Corrupt, "not finite")
     weights.unlink()
     refuse(f"vl:{folder}", Incomplete, "no weights; expected")
     (folder / "pytorch_model.bin").write_bytes(b"PK\x03\x04")
     refuse(f"vl:{folder}", Unsafe, "only pickled weights")
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"decoder_layers": 1, "num_decoder_layers": 1}, "the weights hold .*decoder.*, for which config.json has no place"),
+    ({"decoder_layers": 3, "num_decoder_layers": 3}, r"the weights lack, or hold in another shape, .*\(.* in all\)"),
+    ({"encoder_ffn_dim": 48, "d_ff": 48}, "the weights lack, or hold in another shape"),
+])
+def test_weights_of_another_shape_than_the_configuration(folder, changes, message):
+    card = folder / "config.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | changes))
+    refuse(f"vl:{folder}", Mismatch, message)
 
 
 def test_another_kind_of_model(folder):
@@ -186,7 +199,7 @@ def test_a_damaged_projector(own, damage, error, message):
 
 def test_a_projector_of_other_tensors(own):
     path = own / "visual.safetensors"
-    good = load_file(path)
+    good = tensors_of(path.read_bytes())
     save_file({n: v for n, v in good.items() if n != "box.weight"}, path)
     refuse(f"vl:{own}", Mismatch, "1 missing tensors: box.weight")
     save_file(good | {"more": torch.ones(1)}, path)
@@ -202,7 +215,7 @@ def test_a_projector_of_other_tensors(own):
 @pytest.mark.parametrize(("changes", "error", "message"), [
     ({"format": 2}, Mismatch, "format 2; this inarch reads 1"), ({"feature_width": None}, CheckpointError, "feature_width"),
     ({"feature_width": "6"}, CheckpointError, "feature_width"), ({"visual_tokens": -1}, CheckpointError, "visual_tokens"),
-    ({"images": 0}, CheckpointError, "images"),
+    ({"images": 0}, CheckpointError, "images"), ({"feature_width": 10**12}, CheckpointError, "feature_width is 10+; expected"),
 ])
 def test_a_card_that_says_something_else(own, changes, error, message):
     card = own / "vision_language.json"

@@ -27,8 +27,9 @@ from inarch.preprocess import Preprocess
 
 FORMAT = 1
 WORDS = 100  # of each kind that VL-T5 adds to the vocabulary: <extra_id_99..0>, then <vis_extra_id_99..0>
-TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "spiece.model", "special_tokens_map.json",
-             "added_tokens.json", "generation_config.json")
+VOCABULARY = ("tokenizer.json", "vocab.json", "spiece.model")  # without one of these transformers makes up a tokenizer of no words
+TOKENIZER = (*VOCABULARY, "tokenizer_config.json", "merges.txt", "special_tokens_map.json", "added_tokens.json", "generation_config.json")
+MOST = 1 << 16  # of anything that a card may ask for: checked before it is allocated
 IMAGE_WIDTH, IMAGE_TOKENS = 2048, 36  # CLIP RN101's grid, pooled 7 x 7 -> 6 x 6
 CLASSES = {"bart": "BartForConditionalGeneration", "t5": "T5ForConditionalGeneration"}
 
@@ -56,6 +57,7 @@ CONFIGS: dict[str, Shape] = {
 
 def load(address: Address, wish: Wish) -> Backbone:
     """``vl:``; a folder with a card of ours brings its projector, any other gets a fresh one."""
+    _check(wish)
     folder = Path(address.name) if address.folder else _fetched(address, wish)
     if (folder / VL_CARD).is_file():
         model = from_own_folder(folder, wish)
@@ -69,6 +71,7 @@ def load(address: Address, wish: Wish) -> Backbone:
 
 def random(address: Address, wish: Wish) -> Backbone:
     """A paper's backbone with weights drawn from the seed, for counting, benchmarks and tests; it has no tokenizer."""
+    _check(wish)
     shape = CONFIGS[address.name]
     library = hf.transformers()
     config = getattr(library, shape.config)(**shape.fields)
@@ -76,6 +79,12 @@ def random(address: Address, wish: Wish) -> Backbone:
         language = getattr(library, CLASSES[config.model_type])(config)
     source = {"name": address.name, "revision": None, "licence": None, "pretrained": False, "seed": wish.seed}
     return finished(_assembled((language, None), wish, shape.width, shape.tokens), str(address), wish, source)
+
+
+def _check(wish: Wish) -> None:
+    tokens = wish.visual_tokens
+    if tokens is not None and (type(tokens) is not int or tokens < 0):
+        raise ConfigError(f"backbone: visual_tokens={tokens!r}; expected a whole number, 0 for every feature row")
 
 
 def finished(model: VisionLanguage, address: str, wish: Wish, source: dict[str, Any]) -> Backbone:
@@ -107,19 +116,25 @@ def _read(kind: Any, folder: Path, config: Any) -> Any:
     try:
         with hf.quiet():
             language, info = kind.from_pretrained(folder, config=config, dtype=torch.float32, use_safetensors=True,
-                                                  output_loading_info=True, local_files_only=True)
+                                                  output_loading_info=True, local_files_only=True,
+                                                  ignore_mismatched_sizes=True)  # they are named and refused below
     except (OSError, RuntimeError, ValueError) as error:
         raise Corrupt(f"{folder}: transformers cannot read the weights: {error}") from error
-    missing = set(info["missing_keys"]) - {"final_logits_bias", "lm_head.weight"}  # a zero buffer, and the tied token table
+    missing = set(info["missing_keys"]) - {"final_logits_bias"}  # a zero buffer; what is tied does not count as missing
     if missing or info["mismatched_keys"]:
         odd = weights_file.listed(missing or {name for name, *_ in info["mismatched_keys"]})
         raise Mismatch(f"{folder}: the weights lack, or hold in another shape, {odd}, which config.json asks for")
+    extra = weights_file.strangers(info["unexpected_keys"], language.state_dict())
+    if extra:
+        raise Mismatch(f"{folder}: the weights hold {weights_file.listed(extra)}, for which config.json has no place")
     weights_file.refuse_nonfinite(language, folder)
     return language
 
 
 def tokenizer_of(folder: Path) -> Any:
     """The folder's tokenizer with the words of VL-T5 added behind its own, in their published order."""
+    if not any((folder / name).is_file() for name in VOCABULARY):
+        raise ConfigError(f"{folder}: no tokenizer; expected {' or '.join(VOCABULARY)} beside the model: tokenizer.save_pretrained(folder)")
     try:
         with hf.quiet():
             tokenizer = hf.transformers().AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -170,9 +185,7 @@ def save(model: VisionLanguage, folder: str | Path, tower: str = "") -> Path:
 
 def from_own_folder(folder: Path, wish: Wish) -> VisionLanguage:
     """A folder that ``save`` wrote."""
-    card = files.parse_json(files.read(folder / VL_CARD), folder / VL_CARD)
-    if card.get("format") != FORMAT:
-        raise Mismatch(f"{folder / VL_CARD}: format {card.get('format')!r}; this inarch reads {FORMAT}: upgrade it")
+    card = _card(folder / VL_CARD)
     for name, wished in (("feature_width", wish.feature_width), ("visual_tokens", wish.visual_tokens)):
         if wished is not None and wished != card[name]:
             raise ConfigError(f"{folder}: its projector was made for {name}={card[name]}, not {wished}; leave it out or use other features")
@@ -180,6 +193,17 @@ def from_own_folder(folder: Path, wish: Wish) -> VisionLanguage:
     if wish.weights:
         _fill(model.visual, folder / "visual.safetensors")
     return model
+
+
+def _card(path: Path) -> dict[str, Any]:
+    """What ``save`` wrote of the projector, checked before anything is built from it."""
+    card = files.parse_json(files.read(path), path)
+    if card.get("format") != FORMAT:
+        raise Mismatch(f"{path}: format {card.get('format')!r}; this inarch reads {FORMAT}: upgrade it")
+    for name, least in (("feature_width", 1), ("visual_tokens", 0), ("images", 1)):
+        if type(card.get(name)) is not int or not least <= card[name] <= MOST:
+            raise Corrupt(f"{path}: {name} is {card.get(name)!r}; expected a whole number from {least} to {MOST}: save the backbone again")
+    return card
 
 
 def _fill(visual: nn.Module, path: Path) -> None:

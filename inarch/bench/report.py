@@ -11,27 +11,33 @@ from pathlib import Path
 from typing import Any
 
 from inarch import files
+from inarch.bench.families import FAMILIES
 from inarch.bench.results import fetch
-from inarch.bench.subjects import SUBJECTS
+from inarch.bench.subjects import Family
 from inarch.errors import ConfigError
 
 RESULTS, README = Path("results/bench"), Path("bench/README.md")
-_SIZES = {"ti": "ViT-Ti/16", "s": "ViT-S/16", "b": "ViT-B/16"}
 _TOP = """# Benchmarks
 
 Written by `inarch bench report` from `results/bench/*.json`; do not edit.
 
     inarch bench train --json results/bench/train.json      # about 8 minutes on one calm core; --models ti for a first look
+    inarch bench train --family vl --json results/bench/vl.json      # about 8 minutes, 8 GB
     inarch bench import --json results/bench/import.json
 
 **The floor** is what any method that trains something in the first block must pay: the frozen forward, and the gradient of every
-activation (everything frozen but the head, the first block's input asks for its gradient). All other figures are ratios to it.
+activation. For vision everything is frozen but the head, and the first block's input asks for its gradient; for vision and language
+everything is frozen but the visual projector, whose tokens enter the encoder's first layer. All other figures are ratios to it.
 
 **Time**: one process, one thread, CPU seconds, methods interleaved with the order reversed on alternate repeats, first repeat
 dropped, ratios within a repeat, their median (and range). Under about 4 % a difference is not a finding. **Memory**: distinct
-storages that autograd keeps for the backward, parameters and buffers left out, per image (batch 2 minus batch 1) and what does
-not grow with the batch; exact and repeatable. **Blocks**: how many the graph of the loss reaches. Random weights, 224 px, a head
-of 100 classes trained in every method, AdamW.
+storages that autograd keeps for the backward, parameters and buffers left out, per example (batch 2 minus batch 1) and what does
+not grow with the batch; exact and repeatable. **Blocks**: how many the graph of the loss reaches. Random weights, AdamW, the
+backbone's own dropout off. Vision: 224 px, a head of 100 classes trained in every method. Vision and language: no padding, the
+projector trained in every method; at a few hundred tokens per step the update of what trains is a large part of the time.
+
+**Per token**: cached greedy generation, a long answer's time minus a short one's, so that encoding and the first step's keys and
+values of the cross-attention cancel. **Calls**: how often an adapter edited something in one long generation, and per token; exact.
 """
 
 
@@ -53,29 +59,63 @@ def report(results: Path = RESULTS) -> str:
 
 def tables(found: list[dict[str, Any]]) -> str:
     """The tables of these measurements as Markdown, trainings first."""
-    trainings = [file["models"] for file in found if file["kind"] == "train"]
-    parts = [_train(name, models[name]) for models in trainings for name in _SIZES if name in models]
+    trainings = [entry for file in found if file["kind"] == "train" for entry in file["models"].items()]
+    parts = [part for family in FAMILIES.values() for name in family.sizes for model, entry in trainings
+             if (entry.get("family", "vision"), model) == (family.name, name) for part in _of_model(family, name, entry)]
     parts += [_import(file) for file in found if file["kind"] == "import"]
     return "\n".join(parts)
 
 
-def _train(name: str, entry: dict[str, Any]) -> str:
+def _of_model(family: Family, name: str, entry: dict[str, Any]) -> list[str]:
+    title, rows = family.sizes[name].title, {method: row for method, row in _known(family, entry).items() if "generation" in row}
+    return [_train(family, title, entry)] + ([_told(family, title, entry, rows)] if rows else [])
+
+
+def _known(family: Family, entry: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Measured methods in table order."""
+    return {method: entry["methods"][method] for method in family.subjects if method in entry["methods"]}
+
+
+def _train(family: Family, title: str, entry: dict[str, Any]) -> str:
     settings = entry["settings"]
-    rows = [_row(SUBJECTS[method].label, entry["methods"][method]) for method in SUBJECTS if method in entry["methods"]]
-    head = ("method", "time / floor", "step s", "forward", "backward", "optimiser", "saved / floor", "MiB / image", "fixed MiB",
+    rows = [_row(family.subjects[method].label, row) for method, row in _known(family, entry).items()]
+    head = ("method", "time / floor", "step s", "forward", "backward", "optimiser", "saved / floor", f"MiB / {family.unit}", "fixed MiB",
             "blocks", "trained")
-    title = f"## Training step, {_SIZES[name]}, batch {settings['batch']}"
+    shape = ", ".join(f"{settings[k]} {k} tokens" for k in ("text", "visual", "target") if k in settings)
     about = f"{settings['repeats']} repeats, {_threads(settings['threads'])}; {_circumstances(entry)}"
-    return "\n".join([title, "", *_table(head, rows), "", about, ""])
+    heading = f"## Training step, {title}, batch {settings['batch']}" + (f" ({shape})" if shape else "")
+    return "\n".join([heading, "", *_table(head, rows), "", about, ""])
+
+
+def _told(family: Family, title: str, entry: dict[str, Any], rows: dict[str, dict[str, Any]]) -> str:
+    settings = entry["settings"]
+    head = ("method", "per token / floor", "ms per token", "calls: encoder", "cross values, keys", "elsewhere", "calls per token")
+    lines = [_told_row(family.subjects[method].label, row["generation"]) for method, row in rows.items()]
+    heading = f"## Generation, {title}, batch {settings['batch']}, {settings['long']} tokens"
+    about = f"Same run as the table above; a token's time is between {settings['short']} and {settings['long']} tokens."
+    return "\n".join([heading, "", *_table(head, lines), "", about, ""])
+
+
+def _told_row(label: str, row: dict[str, Any]) -> tuple[str, ...]:
+    groups = dict.fromkeys(("encoder", "values", "rest"), 0)
+    for stack, calls in row["calls"].items():
+        values = stack.startswith(("decoder_cross_v", "decoder_cross_k"))
+        groups["encoder" if stack.startswith("encoder_") else "values" if values else "rest"] += calls
+    return (label, _spread(row["token_ratio"]), f"{1000 * row['seconds_per_token']:.1f}", *map(str, groups.values()),
+            f"{row['calls_per_token']:g}")
 
 
 def _row(label: str, row: dict[str, Any]) -> tuple[str, ...]:
-    time, seconds = row["time_ratio"], row["seconds"]
-    spread = "" if time["low"] == time["high"] else f" ({time['low']:.2f} to {time['high']:.2f})"
+    seconds = row["seconds"]
     parts = (f"{seconds[k]:.3f}" for k in ("total", "forward", "backward", "optimiser"))
-    return (label, f"**{time['median']:.2f}**{spread}", *parts,
+    return (label, _spread(row["time_ratio"]), *parts,
             f"**{row['saved_ratio']:.3f}**", f"{row['saved_per_image'] / 2**20:.2f}", f"{row['saved_fixed'] / 2**20:.1f}",
             f"{row['blocks_in_graph']} of {row['blocks']}", f"{row['trained']:,}")
+
+
+def _spread(ratio: dict[str, float]) -> str:
+    spread = "" if ratio["low"] == ratio["high"] else f" ({ratio['low']:.2f} to {ratio['high']:.2f})"
+    return f"**{ratio['median']:.2f}**{spread}"
 
 
 def _import(file: dict[str, Any]) -> str:

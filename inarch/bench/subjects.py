@@ -1,8 +1,8 @@
-"""What is measured: vision transformers with random weights, and the ways to train them.
+"""What can be measured: a family of backbones, the ways to train one of them, and the least that training could cost there.
 
-    floor   everything frozen but the head, and the first block's input asks for its gradient:
+    floor   everything frozen but what every method trains, and the gradient of every activation from the first block on:
             frozen forward + input-gradient backward, the least that any method with trained parts in block 0 can do
-Every method trains the head too. A new row here is a new line in every table.
+A new row of ``subjects`` is a new line in every table of its family.
 """
 
 from __future__ import annotations
@@ -13,96 +13,79 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from inarch import anatomy, roles
-from inarch.errors import ConfigError, nearest, need
-from inarch.grafting import graft
-from inarch.methods import ARC, BitFit, Full, Linear, LoRA
+from inarch.errors import ConfigError, nearest
 
-MODELS = {"ti": "config:vit-ti16", "s": "config:vit-s16", "b": "config:vit-b16"}
-CLASSES = 100
-SIDE = 224
-LORA_RANK = 8
-LORA_TARGETS = ("q", "k", "v", "fc1")  # what ARC's folds read: qkv and the first MLP matrix
+Data = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A way to train: ``label`` for tables, ``prepare`` changes a fresh model into it."""
+    """A way to train: ``label`` for tables, ``prepare`` changes a fresh model into it with the help of ``package``."""
 
     label: str
     prepare: Callable[[nn.Module], nn.Module]
+    package: str = ""
 
 
-class AskGradient:
-    """Pre-hook of the first block: its input, frozen until here, becomes a leaf that wants a gradient."""
+@dataclass(frozen=True)
+class Size:
+    """One backbone of a family: its address and what tables call it."""
 
-    def __call__(self, block: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (args[0].detach().requires_grad_(), *args[1:])
-
-
-def floor(model: nn.Module) -> nn.Module:
-    graft(model, Linear())
-    anatomy.blocks(model)[0].module.register_forward_pre_hook(AskGradient())
-    return model
+    address: str
+    title: str
 
 
-def lora_of_peft(model: nn.Module) -> nn.Module:
-    """LoRA on the same matrices through ``peft``, as its users call it."""
-    if importlib.util.find_spec("peft") is None:
-        raise need("peft", "peft")
-    from peft import LoraConfig, get_peft_model
+@dataclass(frozen=True)
+class Family:
+    """``base`` builds a backbone of random weights from its address, ``batch`` the same random examples every time.
 
-    targets = sorted({site.span.readers[0].module for site in anatomy.sites(model, LORA_TARGETS)})
-    pattern = rf".*\.({'|'.join(target.replace('.', '[.]') for target in targets)})"
-    (head,) = roles.head_paths(model)
-    wrapped = get_peft_model(model, LoraConfig(r=LORA_RANK, lora_alpha=LORA_RANK, target_modules=pattern))
-    wrapped.get_submodule(f"base_model.model.{head}").requires_grad_(True)
-    return wrapped
+    ``examples`` per step where nothing is said, ``unit`` what one is called, ``settings`` its shape. ``tell``: generate so many tokens
+    for a batch; None where nothing is generated.
+    """
 
+    name: str
+    sizes: dict[str, Size]
+    subjects: dict[str, Subject]
+    base: Callable[[str], nn.Module]
+    batch: Callable[[int], Data]
+    loss: Callable[[nn.Module, Data], Tensor]
+    settings: dict[str, int]
+    examples: int
+    unit: str
+    tell: Callable[[nn.Module, Data, int], Tensor] | None = None
 
-SUBJECTS = {
-    "floor": Subject("floor (frozen forward + input gradient)", floor),
-    "linear": Subject("linear probe", lambda model: graft(model, Linear())),
-    "arc": Subject("ARC r=50", lambda model: graft(model, ARC(rank=50), thaw="head")),
-    "arc-top6": Subject("ARC r=50, last 6 blocks", lambda model: graft(model, ARC(rank=50, layers="-6:"), thaw="head")),
-    "lora": Subject("LoRA r=8 on q, k, v, fc1", lambda model: graft(model, LoRA(LORA_RANK, LORA_TARGETS), thaw="head")),
-    "lora-peft": Subject("LoRA r=8 on q, k, v, fc1, through peft", lora_of_peft),
-    "bitfit": Subject("BitFit", lambda model: graft(model, BitFit(), thaw="head")),
-    "full": Subject("full fine-tuning", lambda model: graft(model, Full())),
-}
+    def chosen(self, names: list[str] | None) -> list[str]:
+        """The floor first, then the wished methods in table order; by default all, without those whose package is absent."""
+        if names is None:
+            return [name for name, subject in self.subjects.items() if not subject.package or installed(subject.package)]
+        for name in names:
+            if name not in self.subjects:
+                raise ConfigError(f"bench: no method {name!r} in the family {self.name}; {nearest(name, self.subjects)}")
+        return [name for name in self.subjects if name in names or name == "floor"]
 
+    def models(self, names: list[str] | None) -> list[str]:
+        """The wished backbones, all by default."""
+        for name in names or ():
+            if name not in self.sizes:
+                raise ConfigError(f"bench: no model {name!r} in the family {self.name}; {nearest(name, self.sizes)}")
+        return list(self.sizes) if names is None else names
 
-def chosen(names: list[str] | None) -> list[str]:
-    """The floor first, then the wished methods in table order; by default all, without peft's where peft is absent."""
-    if names is None:
-        return [name for name in SUBJECTS if name != "lora-peft" or importlib.util.find_spec("peft") is not None]
-    for name in names:
-        if name not in SUBJECTS:
-            raise ConfigError(f"bench: no method {name!r}; {nearest(name, SUBJECTS)}")
-    return [name for name in SUBJECTS if name in names or name == "floor"]
-
-
-def known_model(name: str) -> None:
-    if name not in MODELS:
-        raise ConfigError(f"bench: no model {name!r}; {nearest(name, MODELS)}")
-
-
-def base(model: str) -> nn.Module:
-    """The backbone ``ti``, ``s`` or ``b`` with random weights and a head of 100 classes, in training mode."""
-    from inarch.backbones import load
-
-    return load(MODELS[model], classes=CLASSES, head_init="library").model.train()
+    def prepared(self, like: nn.Module, name: str) -> nn.Module:
+        """A twin of the base, made ready to be trained as ``name`` says."""
+        model = self.subjects[name].prepare(twin(like))
+        for parameter in model.parameters():
+            if parameter.requires_grad:  # what a method trains is its own
+                parameter.data = parameter.data.clone()
+        return model
 
 
-def prepared(like: nn.Module, name: str) -> nn.Module:
-    """A copy of the base, made ready to be trained as ``name`` says."""
-    return SUBJECTS[name].prepare(copy.deepcopy(like))
+def installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
-def batch(size: int) -> tuple[Tensor, Tensor]:
-    """The same random images and labels every time; the caller's generator is not touched."""
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(size, 3, SIDE, SIDE, generator=generator), torch.randint(0, CLASSES, (size,), generator=generator)
+def twin(model: nn.Module) -> nn.Module:
+    """A copy whose parameters are its own and whose numbers are the model's: a dozen rivals fit where one did."""
+    shared = {id(p): nn.Parameter(p.data, p.requires_grad) for p in model.parameters()}
+    return copy.deepcopy(model, shared)

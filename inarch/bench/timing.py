@@ -18,8 +18,6 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from inarch.bench.saved import loss
-
 T = TypeVar("T")
 
 
@@ -46,15 +44,15 @@ class Ratio:
 
 
 class Trainer:
-    """One model with AdamW over all that trains; a call is one step on the same batch."""
+    """One model with AdamW over all that trains; a call is one step on the batch behind ``loss``."""
 
-    def __init__(self, model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
-        self.model, self.data = model, data
+    def __init__(self, model: nn.Module, loss: Callable[[], Tensor]) -> None:
+        self.loss = loss
         self.optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
 
     def __call__(self) -> Step:
         marks = [time.process_time()]
-        value = loss(self.model, *self.data)
+        value = self.loss()
         marks.append(time.process_time())
         value.backward()
         marks.append(time.process_time())

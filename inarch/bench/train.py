@@ -1,7 +1,8 @@
 """bench train: step time and saved bytes of every method as ratios to the floor.
 
     time     paired medians of CPU seconds, one process, interleaved (timing.py)
-    memory   bytes that autograd keeps for the backward, per image (saved.py): exact, the same on every machine with this torch
+    memory   bytes that autograd keeps for the backward, per example (saved.py): exact, the same on every machine with this torch
+A family that generates text is also measured there, per generated token (telling.py).
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ import gc
 import statistics
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from torch import nn
 
-from inarch.bench import subjects
+from inarch.bench.families import family_named
 from inarch.bench.machine import circumstances
 from inarch.bench.results import FORMAT
 from inarch.bench.saved import blocks_in_graph, saved
+from inarch.bench.subjects import Family
+from inarch.bench.telling import LONG, SHORT, told
 from inarch.bench.timing import Step, Trainer, race, ratio, threads
 from inarch.errors import ConfigError
 
@@ -25,46 +29,50 @@ Tick = Callable[[str], None]
 PARTS = ("total", "forward", "backward", "optimiser")
 
 
-def bench_train(models: list[str] | None = None, methods: list[str] | None = None, *, batch: int = 8, repeats: int = 5,
-                n_threads: int = 1, tick: Tick = lambda what: None) -> dict[str, Any]:
+def bench_train(models: list[str] | None = None, methods: list[str] | None = None, *, family: str = "vision", batch: int | None = None,
+                repeats: int = 5, n_threads: int = 1, tick: Tick = lambda what: None) -> dict[str, Any]:
     """Measure; returns plain JSON, an entry per model. ``tick`` is called after every step, with the name of the method."""
-    models, methods = list(subjects.MODELS) if models is None else models, subjects.chosen(methods)
+    kind = family_named(family)
+    models, methods, batch = kind.models(models), kind.chosen(methods), kind.examples if batch is None else batch
     for name, value in (("batch", batch), ("repeats", repeats), ("threads", n_threads)):
         if value < 1:
             raise ConfigError(f"bench: {name}={value}; expected at least 1")
-    for model in models:
-        subjects.known_model(model)
-    settings = {"batch": batch, "repeats": repeats, "threads": n_threads, "side": subjects.SIDE, "classes": subjects.CLASSES}
-    about, entries = {"settings": settings, **circumstances()}, {}
+    settings = {"batch": batch, "repeats": repeats, "threads": n_threads, **kind.settings}
+    if kind.tell is not None:
+        settings |= {"short": SHORT, "long": LONG}
+    about, entries = {"family": family, "settings": settings, **circumstances()}, {}
     with threads(n_threads):
         for model in models:
-            entries[model] = {**about, **_one(model, methods, batch, repeats, tick)}
+            entries[model] = {**about, **_one(kind, model, methods, batch, repeats, tick)}
             gc.collect()  # hooks tie a model and its joints in cycles: free this one before the next is built
     return {"format": FORMAT, "kind": "train", "models": entries}
 
 
-def steps(models: list[str] | None, methods: list[str] | None, repeats: int) -> int:
+def steps(models: list[str] | None, methods: list[str] | None, repeats: int, family: str = "vision") -> int:
     """How many ticks ``bench_train`` will give."""
-    return len(subjects.MODELS if models is None else models) * len(subjects.chosen(methods)) * (repeats + 1)
+    kind = family_named(family)
+    return len(kind.models(models)) * len(kind.chosen(methods)) * (repeats + 1) * (1 if kind.tell is None else 2)
 
 
-def _one(model: str, methods: list[str], batch: int, repeats: int, tick: Tick) -> dict[str, Any]:
-    base = subjects.base(model)
-    ready = {name: subjects.prepared(base, name) for name in methods}
-    del base
-    memory = {name: _memory(subject) for name, subject in ready.items()}
-    trainers = {name: Trainer(subject, subjects.batch(batch)) for name, subject in ready.items()}
-    times = race(trainers, repeats, tick)
-    rows = {}
-    for name in methods:
-        rows[name] = {**memory[name], **_time(times[name], times["floor"])}
-        rows[name]["saved_ratio"] = memory[name]["saved_per_image"] / memory["floor"]["saved_per_image"]
-    return {"backbone": subjects.MODELS[model], "methods": rows}
+def _one(kind: Family, model: str, methods: list[str], batch: int, repeats: int, tick: Tick) -> dict[str, Any]:
+    address = kind.sizes[model].address
+    base = kind.base(address)
+    ready = {name: kind.prepared(base, name) for name in methods}
+    rows = {name: _memory(kind, subject) for name, subject in ready.items()}
+    data = kind.batch(batch)
+    times = race({name: Trainer(subject, partial(kind.loss, subject, data)) for name, subject in ready.items()}, repeats, tick)
+    for name, row in rows.items():
+        row |= _time(times[name], times["floor"])
+        row["saved_ratio"] = row["saved_per_image"] / rows["floor"]["saved_per_image"]
+    if kind.tell is not None:
+        for name, found in told(kind, ready, batch, repeats, tick).items():
+            rows[name]["generation"] = found
+    return {"backbone": address, "methods": rows}
 
 
-def _memory(model: nn.Module) -> dict[str, Any]:
-    kept = saved(model, subjects.batch)
-    reached = blocks_in_graph(model, subjects.batch(1)[0])
+def _memory(kind: Family, model: nn.Module) -> dict[str, Any]:
+    kept = saved(model, lambda size: kind.loss(model, kind.batch(size)))
+    reached = blocks_in_graph(model, lambda: kind.loss(model, kind.batch(1)))
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return {"trained": trained, "saved_per_image": kept.per_image, "saved_fixed": kept.fixed,
             "blocks_in_graph": sum(reached), "blocks": len(reached)}

@@ -12,9 +12,10 @@ from inarch.errors import ConfigError
 
 def run(
     what: Annotated[Literal["train", "import", "report"], typer.Argument(help="report writes bench/README.md.")],
-    models: Annotated[str | None, typer.Option(metavar="A,B", help="train: ti, s, b (default: all).")] = None,
-    methods: Annotated[str | None, typer.Option(metavar="A,B", help="train: floor, arc, lora-peft, ... (default: all).")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="train: images per step (default: 8).")] = None,
+    family: Annotated[Literal["vision", "vl"] | None, typer.Option(help="train: vision (default), or vl, on BART-base shapes.")] = None,
+    models: Annotated[str | None, typer.Option(metavar="A,B", help="train: ti, s, b; vl: bart (default: all).")] = None,
+    methods: Annotated[str | None, typer.Option(metavar="A,B", help="train: floor, arc, vlpet-small, ... (default: all).")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="train: examples per step (default: 8, vl 4).")] = None,
     repeats: Annotated[int | None, typer.Option(min=1, help="Measured repeats (default: 5, import 10).")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="train: threads of torch (default: 1).")] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep the measurements there.")] = None,
@@ -27,9 +28,11 @@ def run(
 
     inarch bench train --json results/bench/train.json
 
+    inarch bench train --family vl --methods vlpet-large,lora
+
     inarch bench import --json results/bench/import.json
     """
-    of_train = {"models": models, "methods": methods, "batch": batch, "threads": threads}
+    of_train = {"family": family, "models": models, "methods": methods, "batch": batch, "threads": threads}
     _refuse_idle(what, of_train | ({"repeats": repeats, "json": json} if what == "report" else {}))
     if what == "report":
         from inarch.bench.report import write_report
@@ -40,7 +43,8 @@ def run(
 
     if json is not None:
         results.check_place(what, json)
-    found = _import(repeats or 10) if what == "import" else _train(_words(models), _words(methods), batch or 8, repeats or 5, threads or 1)
+    found = _import(repeats or 10) if what == "import" else _train(
+        family or "vision", _words(models), _words(methods), batch, repeats or 5, threads or 1)
     if json is not None:
         results.store(found, json)
     print(report.tables([found]))
@@ -62,14 +66,15 @@ def _words(text: str | None) -> list[str] | None:
     return words
 
 
-def _train(models: list[str] | None, methods: list[str] | None, batch: int, repeats: int, threads: int) -> dict[str, Any]:
+def _train(family: str, models: list[str] | None, methods: list[str] | None, batch: int | None, repeats: int,
+           threads: int) -> dict[str, Any]:
     from inarch.backbones.torchvision import mend_torchvision
     from inarch.bench.train import bench_train, steps
     from inarch.cli.progress import ticking
 
     mend_torchvision()
-    with ticking(steps(models, methods, repeats)) as tick:
-        return bench_train(models, methods, batch=batch, repeats=repeats, n_threads=threads, tick=tick)
+    with ticking(steps(models, methods, repeats, family)) as tick:
+        return bench_train(models, methods, family=family, batch=batch, repeats=repeats, n_threads=threads, tick=tick)
 
 
 def _import(repeats: int) -> dict[str, Any]:

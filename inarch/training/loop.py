@@ -176,12 +176,12 @@ class Loop:
                     parameter.copy_(self.state.best.values[name])
 
     def final(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What the whole net says to every part that is scored at the end, as ``evaluate`` computes it, and the numbers."""
+        """What the whole net says to every part that is scored at the end, as ``evaluate`` computes it; to the main process the numbers."""
         found, metrics = {}, {}
         for part in self.task.parts():
             try:
                 found[part.name] = self.found(self.net, part)
             finally:
                 part.close()
-            metrics[part.name] = part.metrics(found[part.name])
+            metrics[part.name] = part.metrics(found[part.name]) if self.engine.is_main_process else {}
         return found, metrics
