@@ -19,8 +19,8 @@ CORE = """errors preprocess ports rows anatomy adapter joint container wiring sw
 fingerprint roles probe""".split()
 METHODS = sorted((PACKAGE / "methods").glob("*.py"))
 MAY_IMPORT = {"torch", "safetensors", "inarch", *sys.stdlib_module_names}
-LAZY = set("""timm transformers open_clip peft datasets h5py pycocoevalcap accelerate matplotlib sklearn pydantic PIL numpy rich typer torchvision
-huggingface_hub tensorboard pandas""".split())
+LAZY = set("""timm transformers open_clip peft datasets h5py pycocoevalcap accelerate matplotlib sklearn pydantic PIL numpy rich typer
+torchvision huggingface_hub tensorboard pandas""".split())
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 CALLS = {"eval", "exec", "torch.load", "torch.save", "yaml.load", "yaml.unsafe_load", "os.system", "os.popen", "torch.hub.load"}
 
