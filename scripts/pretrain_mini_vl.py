@@ -4,13 +4,14 @@
     2  together   eyes and a small BART learn to answer, describe and compare; every weight trains
     3  measured   the weights as written, on fresh plain scenes and on the styles that were never shown
 
-Nothing is chosen on what is measured (one run, last step); no handwritten digit, no photograph, no text of anybody is used.
+One run, last step; pilots on other scenes settled its length and how varied the plain pictures are. No handwritten digit, no
+photograph and no text of anybody is used.
 
     OMP_NUM_THREADS=1 python scripts/pretrain_mini_vl.py --scratch DIR      a stopped run goes on from DIR
     python scripts/pretrain_mini_vl.py --measure                            only measures the weights that are there again
     python scripts/pretrain_mini_vl.py --write-card                         its section of WEIGHTS.md from the record
 
-About 35 minutes on one core; the numbers to expect are in results/mini-vl/pretrain.json.
+About 40 minutes on one shared core; the numbers to expect are in results/mini-vl/pretrain.json.
 """
 
 from __future__ import annotations

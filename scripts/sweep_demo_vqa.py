@@ -1,6 +1,6 @@
 """Which learning rate ``inarch demo vqa`` uses: by validation alone, the test part stays unseen.
 
-    python scripts/sweep_demo_vqa.py        writes results/demo-vqa/sweep.jsonl; about ten minutes on one core
+    python scripts/sweep_demo_vqa.py        writes results/demo-vqa/sweep.jsonl, a line per setting; goes on where it was stopped
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RATES = (1e-3, 3e-3, 1e-2)
+OUT = ROOT / "results" / "demo-vqa" / "sweep.jsonl"
 
 
 def one(entry: Any, lr: float, folder: Path) -> dict[str, Any]:
@@ -35,15 +36,17 @@ def one(entry: Any, lr: float, folder: Path) -> dict[str, Any]:
 def main() -> None:
     from inarch import demo_vqa
 
-    rows = []
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    done = [json.loads(line) for line in OUT.read_text("utf-8").splitlines()] if OUT.is_file() else []
+    there = [(row["method"], row["set"], row["lr"]) for row in done]
     with tempfile.TemporaryDirectory() as folder:
         for entry in demo_vqa.ENTRIES:
             for lr in RATES:
-                rows.append(one(entry, lr, Path(folder)))
-                print(json.dumps(rows[-1]), flush=True)
-    out = ROOT / "results" / "demo-vqa" / "sweep.jsonl"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+                if (entry.method, entry.set, lr) not in there:
+                    row = json.dumps(one(entry, lr, Path(folder)))
+                    print(row, flush=True)
+                    with OUT.open("a", encoding="utf-8") as file:
+                        file.write(row + "\n")
 
 
 if __name__ == "__main__":

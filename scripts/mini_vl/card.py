@@ -30,25 +30,27 @@ The sha256 of several files is that of their digests, joined in the order of the
 **How they were made.** From nothing but scenes drawn by `inarch.scenes` in the style `plain` (filled shapes, an even ground, digits as
 strokes of a pen): {pictures:,} pictures. First the eyes alone learned what lies in each cell of their 6 x 6 grid ({eye_steps:,} steps of
 {eye_batch}); then all weights together learned to answer questions, describe pictures and judge sentences on pairs of them ({steps:,}
-steps). Seed {seed}, {seconds:,} s on a {hardware}. No photograph, no handwriting and no text of anybody was used; nothing was
-chosen on what is measured below (one run, last step).
+steps). Seed {seed}, {seconds:,} s on a {hardware}, shared with other work. No photograph, no handwriting and no text of anybody was
+used. It is one run, last step; but how varied plain pictures are, how hard the blackboard is and how long to train was settled on
+pilots that looked at the other styles too, on other scenes.
 
 ```
 {command}
 ```
 
-python {python}, torch {torch}, transformers {transformers}, numpy {numpy}; commit {commit}. The seed fixes every draw; another library
-version, CPU type or thread count changes the rounding, and with it the weights a little.
+python {python}, torch {torch}, transformers {transformers}, numpy {numpy}; commit {commit}.
+The seed fixes every draw; another library version, CPU type or thread count changes the rounding, and with it the weights a little.
 
-**Percent right** on {measured_on}. A caption is right if it is one of the true ones word for word. Knowing each question's commonest
-answer, and no picture, would give {question_only}. Every style but the first was never shown: what is missing there is what
-`inarch demo vqa` adapts to.
+**Percent right** on {measured_on}.
+A caption is right if it is one of the true ones word for word. Knowing each question's commonest answer, and no picture, would give
+{question_only}. Every style but the first was never shown: what is missing there is what `inarch demo vqa` adapts to. *place* ("is
+the star left of the circle?") was taught and not learned: half of the answers are yes.
 
 | style | all questions | {groups} | captions | comparisons |
 |---|---|---|{dashes}---|---|
 {rows}
 
-One standard error is up to 1.2 points for all questions ({examples:,} of them), 4 for one type.
+One standard error is about 1 point for all questions ({examples:,} of them), up to 5 for one type.
 
 **Licence of the weights**: Apache-2.0, like the code; they derive from nothing else.
 """
