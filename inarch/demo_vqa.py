@@ -24,7 +24,7 @@ SHOWN = 18  # pictures on the page
 
 @dataclass(frozen=True)
 class Entry:
-    """One way to adapt: a title, a folder, the method with its fields, and the rate that validation chose (results/demo-vqa)."""
+    """One way to adapt: a title, a folder, the method with its fields, and its rate: one for all, not yet chosen by a sweep."""
 
     title: str
     folder: str

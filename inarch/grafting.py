@@ -54,10 +54,7 @@ def graft(
 
     _freeze(model, container)
     use(model)
-    for parameter_name, parameter in thawed.items():
-        if parameter_name not in container.pristine:
-            container.pristine.put(parameter_name, parameter.data)
-        scion.kept.put(parameter_name, container.pristine[parameter_name])
+    _keep(container, scion, thawed)
     if head_path is not None and container.base_head is None:
         container.base_head, container.head_path = model.get_submodule(head_path), head_path
     container.add_module(name, scion)
@@ -162,6 +159,14 @@ def _freeze(model: nn.Module, container: Container) -> None:
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     model.add_module("inarch", container)
+
+
+def _keep(container: Container, scion: Scion, thawed: dict[str, nn.Parameter]) -> None:
+    """The base's own values of what will train, for ``ungraft``, and as the scion's to start from."""
+    for name, parameter in thawed.items():
+        if name not in container.pristine:
+            container.pristine.put(name, parameter.data)
+        scion.kept.put(name, container.pristine[name])
 
 
 def _restore(model: nn.Module, container: Container) -> None:

@@ -28,6 +28,7 @@ class Fault:
 
 
 LAWS = "tests/test_laws.py -k hf-vit"
+VLPET = "inarch/methods/vlpet.py"
 FAULTS = [
     Fault("the base is not frozen", "inarch/grafting.py", "        parameter.requires_grad_(False)\n    model.add_module",
           "        pass\n    model.add_module", LAWS),
@@ -57,6 +58,30 @@ FAULTS = [
           "tests/test_graft.py -k keeps_its_own"),
     Fault("LoRA forgets alpha", "inarch/methods/lora.py", "F.linear(z, self.up[i]) * self.gain", "F.linear(z, self.up[i])",
           "tests/test_peft_oracle.py"),
+    Fault("a gate reads H instead of H + dH", VLPET, 'read = changed if self.gate_reads == "changed" else y', "read = y",
+          "tests/test_vlpet_naive.py -k 'test_encoder and middleX'"),
+    Fault("a gate multiplies the update alone", VLPET, "return self.scale * self.gate(x, read, i, given) * changed",
+          "return y + self.scale * self.gate(x, read, i, given) * (changed - y)", "tests/test_vlpet_naive.py -k test_encoder"),
+    Fault("erf instead of the tanh form of GELU", "inarch/methods/bottleneck.py", 'self.down_bias[i]), approximate="tanh")',
+          "self.down_bias[i]))", "tests/test_vlpet_naive.py -k test_encoder"),
+    Fault("T5's gate reads the normed input", VLPET, 'self.reads = "residual" if stream else "normed"', 'self.reads = "normed"',
+          "tests/test_vlpet_naive.py -k 'test_encoder and t5'"),
+    Fault("the decoder's adapter sits on the keys", VLPET, '"value": "cross.v"', '"value": "cross.k"',
+          "tests/test_vlpet.py -k own_projection"),
+    Fault("the encoder's norms stay frozen", VLPET, 'return ("encoders.norms",) if self.encoder_norms else ()', "return ()",
+          "tests/test_vlpet.py -k what_trains"),
+    Fault("the scale s is forgotten", VLPET, "return self.scale * self.gate(", "return self.gate(", "tests/test_vlpet.py -k first_step"),
+    Fault("the masked mean counts padding", "inarch/methods/gates.py", 'if self.mean == "all" or visible is None:', "if True:",
+          "tests/test_vlpet.py -k padding"),
+    Fault("visual tokens go through BART's embedding norm", "inarch/backbones/seats.py", "torch.cat([output, self.guests], dim=1)",
+          "torch.cat([output, module.forward(self.guests)], dim=1)", "tests/test_vision_language.py -k embeddings_norm"),
+    Fault("T5 gives visual tokens a position bias", "inarch/backbones/seats.py",
+          "F.pad(attention.compute_bias(text, text, device=hidden.device), (0, visual, 0, visual))",
+          "attention.compute_bias(text + visual, text + visual, device=hidden.device)", "tests/test_vision_language.py -k position_bias"),
+    Fault("the residual is read outside of what is recomputed", "inarch/rows.py", "residual=start)", 'residual=Port("", "in"))',
+          "tests/test_vision_language.py -k checkpointing"),
+    Fault("a tokenizer is made up", "inarch/backbones/vl.py", "if not any((folder / name).is_file() for name in VOCABULARY):", "if False:",
+          "tests/test_vision_language_loading.py -k without_a_tokenizer"),
     Fault("a dead port goes unnoticed", "inarch/wiring.py", "    if dead:\n", "    if False:\n", "tests/test_anatomy.py -k dead_port"),
 ]
 

@@ -22,7 +22,7 @@ _TOP = """# Benchmarks
 Written by `inarch bench report` from `results/bench/*.json`; do not edit.
 
     inarch bench train --json results/bench/train.json      # about 8 minutes on one calm core; --models ti for a first look
-    inarch bench train --family vl --json results/bench/vl.json      # about 8 minutes, 8 GB
+    inarch bench train --family vl --json results/bench/vl.json      # about 7 minutes on one core
     inarch bench import --json results/bench/import.json
 
 **The floor** is what any method that trains something in the first block must pay: the frozen forward, and the gradient of every
@@ -37,7 +37,8 @@ backbone's own dropout off. Vision: 224 px, a head of 100 classes trained in eve
 projector trained in every method; at a few hundred tokens per step the update of what trains is a large part of the time.
 
 **Per token**: cached greedy generation, a long answer's time minus a short one's, so that encoding and the first step's keys and
-values of the cross-attention cancel. **Calls**: how often an adapter edited something in one long generation, and per token; exact.
+values of the cross-attention cancel; it is the difference of two short times, so a ratio whose range includes 1 says nothing on its own.
+**Calls**: how often an adapter edited something in one long generation, and per token; exact.
 """
 
 
