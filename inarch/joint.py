@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from inarch.adapter import Adapter, defines
+from inarch.errors import CannotGraft
 from inarch.ports import Port, Site
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def compose(x: Tensor, edited: list[Tensor]) -> Tensor:
     """Several adapters on one span add up, ``x + sum_a (a(x) - x)``, so that graft and merge agree; one stands for itself."""
     if len(edited) == 1:
         return edited[0]
+    if any(e.shape != x.shape for e in edited):
+        raise CannotGraft("an active adapter changes how many tokens there are, and another one edits the same tokens; use one at a time")
     return x + sum(e - x for e in edited) if edited else x
 
 

@@ -117,7 +117,10 @@ def _sublayer(name: str, path: str, module: str, readers: tuple[Weight, ...], wr
 
 _HF = "transformers.models."
 _PROJECTOR = ("visual",)
-_ON_T5 = {"VLPET": {"rank": 192, "gate_rank": 192, "scale": 0.3, "init": "zero"}}  # README and scripts of the release
+_ON_T5: dict[str, dict[str, Any]] = {
+    "VLPET": {"rank": 192, "gate_rank": 192, "scale": 0.3, "init": "zero"},  # README and scripts of the release
+    "Prompt": {"init": "library"},  # T5's initialiser of that time left what was added as PyTorch made it
+}
 _BEFORE_AFTER = ("layernorm_before", "layernorm_after")
 _TWO_TOWERS = {"text_model": "text", "vision_model": "vision"}
 _BEIT_QKV = Weight("attn.qkv.weight", ("attn.q_bias", "attn.k_bias", "attn.v_bias"), called=False)
@@ -150,4 +153,6 @@ ROWS: tuple[Row, ...] = (
     _bart("Encoder"), _bart("Decoder"), _t5("decoder"), _t5("encoder"),  # a T5 block is an encoder's unless it is a decoder's
     Row("text embeddings", "inarch.backbones.vision_language.Front", (Span("tokens", Port("", "in"), Port("", "out"), residual=None),), {},
         {"front": "prompt"}, tower="prompt"),
+    Row("outside the blocks", "inarch.backbones.vision_language.Leave", (Span("leaves", Port("", "in"), Port("", "out"), residual=None),),
+        {}, {name: name for name in ("encoded", "decoded", "scores")}),
 )

@@ -136,7 +136,8 @@ FAMILIES = {family.name: family for family in [
     Family("open_clip", "open_clip", _open_clip, _open_clip_pair, has_head=False, both_towers=True),
     Family("vl-bart", "transformers BART encoder + transformers BART decoder + text embeddings", has_head=False, both_towers=True,
            **_vl("bart")),
-    Family("vl-t5", "transformers T5 encoder + transformers T5 decoder + text embeddings", has_head=False, both_towers=True, **_vl("t5")),
+    Family("vl-t5", "transformers T5 encoder + transformers T5 decoder + text embeddings + outside the blocks", has_head=False,
+           both_towers=True, **_vl("t5")),
 ]}
 
 

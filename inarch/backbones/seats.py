@@ -1,7 +1,8 @@
 """Where visual tokens join a stock encoder: a seat per family, by hooks on the family's own modules.
 
-    BART   [LN(text + positions) ; visual], then the encoder's own dropout and layers
-    T5     [text ; visual], relative position bias between text and text alone, 0 wherever a visual token takes part
+    BART   [LN([prompt ; text + positions]) ; visual], then the encoder's own dropout and layers
+    T5     [prompt ; text ; visual], relative position bias among prompt and text alone, 0 wherever a visual token takes part
+A prompt is what was put in front of the text: on BART it has no positions, and the text keeps its own.
 """
 
 from __future__ import annotations
@@ -18,27 +19,38 @@ STD = 0.02  # of BART's initialiser
 
 
 class BartSeat:
-    """Visual tokens wait in ``guests`` for the one forward that takes them; the embeddings' LayerNorm has its hook for good."""
+    """Visual tokens wait in ``guests`` for the one forward that takes them, and ``ahead`` says how many tokens are a prompt; the
+    position table and the embeddings' LayerNorm have their hooks for good."""
 
     def __init__(self) -> None:
         self.guests: Tensor | None = None
+        self.ahead = 0
 
     def take(self, language: nn.Module) -> None:
-        language.get_encoder().layernorm_embedding.register_forward_hook(self.join)  # type: ignore[operator]
+        encoder: Any = language.get_encoder()  # type: ignore[operator]
+        encoder.embed_positions.register_forward_hook(self.place)
+        encoder.layernorm_embedding.register_forward_hook(self.join)
+
+    def leaves(self, language: nn.Module) -> dict[str, tuple[nn.Module, int]]:
+        """Modules outside the blocks whose output methods may edit, and its width: none is needed here."""
+        return {}
+
+    def place(self, module: nn.Module, args: tuple, positions: Tensor) -> Tensor | None:
+        return F.pad(positions[..., : positions.shape[-2] - self.ahead, :], (0, 0, self.ahead, 0)) if self.ahead else None
 
     def join(self, module: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
         return None if self.guests is None else torch.cat([output, self.guests], dim=1)
 
-    def __call__(self, encoder: nn.Module, text: Tensor, visual: Tensor, mask: Tensor) -> Tensor:
+    def __call__(self, encoder: nn.Module, text: Tensor, visual: Tensor, mask: Tensor, ahead: int = 0) -> Tensor:
         from transformers.masking_utils import create_bidirectional_mask
 
         whole = text.new_empty(text.shape[0], mask.shape[1], 1)  # of the length that the layers will see
         ready = create_bidirectional_mask(config=encoder.config, inputs_embeds=whole, attention_mask=mask)  # type: ignore[arg-type]
-        self.guests = visual
+        self.guests, self.ahead = visual, ahead
         try:
             return encoder(inputs_embeds=text, attention_mask=ready).last_hidden_state
         finally:
-            self.guests = None
+            self.guests, self.ahead = None, 0
 
     @staticmethod
     def norm(config: Any) -> nn.Module:
@@ -61,6 +73,13 @@ class T5Seat:
         for block in language.get_encoder().block:  # type: ignore[operator]
             block.register_forward_pre_hook(self.bias, with_kwargs=True)
 
+    def leaves(self, language: nn.Module) -> dict[str, tuple[nn.Module, int]]:
+        """Modules outside the blocks whose output methods may edit, and its width."""
+        encoder, decoder, head = language.get_encoder(), language.get_decoder(), language.get_output_embeddings()  # type: ignore[operator]
+        width = encoder.config.d_model
+        return {"encoded": (encoder.final_layer_norm, width), "decoded": (decoder.final_layer_norm, width),
+                "scores": (head, head.out_features)}
+
     def bias(self, block: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
         visual = kwargs.get("visual_tokens")
         if visual is None:
@@ -73,7 +92,7 @@ class T5Seat:
             bias = F.pad(attention.compute_bias(text, text, device=hidden.device), (0, visual, 0, visual))
         return (hidden, mask, bias, *others), rest
 
-    def __call__(self, encoder: nn.Module, text: Tensor, visual: Tensor, mask: Tensor) -> Tensor:
+    def __call__(self, encoder: nn.Module, text: Tensor, visual: Tensor, mask: Tensor, ahead: int = 0) -> Tensor:
         both = torch.cat([text, visual], dim=1)
         return encoder(inputs_embeds=both, attention_mask=mask, visual_tokens=visual.shape[1]).last_hidden_state
 

@@ -9,6 +9,7 @@ text only, 0 wherever a visual token takes part. The last rows of the frozen tok
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -75,15 +76,33 @@ class VisualProjector(nn.Module):
         return features
 
 
-class Front(nn.Module):
-    """Text embeddings pass through here before anything is added to them; prompts can be put in front. ``weight``: only a width."""
+class Passage(nn.Module):
+    """What passes through is left as it is: a place with ports where no module of the family stands. ``weight``: only a width."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.register_buffer("weight", torch.empty(dim), persistent=False)
 
-    def forward(self, text: Tensor) -> Tensor:
-        return text
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+class Front(Passage):
+    """Text embeddings come through here before anything is added to them; prompts can be put in front."""
+
+
+class Leave(Passage):
+    """What a module outside the blocks leaves (a stack's last norm, the LM head) comes through here."""
+
+
+@dataclass(eq=False)
+class GoThrough:
+    """Forward hook of a stock module: its output goes through ``passage``."""
+
+    passage: Passage
+
+    def __call__(self, module: nn.Module, args: tuple, output: Tensor) -> Tensor:
+        return self.passage(output)
 
 
 class VisionLanguage(nn.Module):
@@ -95,6 +114,10 @@ class VisionLanguage(nn.Module):
         self.front = Front(language.config.d_model)  # type: ignore[union-attr, arg-type]
         self.seat, self.tokenizer = seat, tokenizer
         seat.take(language)
+        for name, (module, width) in seat.leaves(language).items():
+            passage = Leave(width)
+            self.add_module(name, passage)
+            module.register_forward_hook(GoThrough(passage))
 
     @property
     def config(self) -> Any:
@@ -113,7 +136,7 @@ class VisionLanguage(nn.Module):
             visual = self.visual(features, table.weight, boxes).to(text.dtype)
         ahead = attention_mask.new_ones(text.shape[0], text.shape[1] - input_ids.shape[1])
         mask = torch.cat([ahead, attention_mask, attention_mask.new_ones(visual.shape[:2])], dim=1)
-        return self.seat(self.language.get_encoder(), text, visual, mask), mask  # type: ignore[operator]
+        return self.seat(self.language.get_encoder(), text, visual, mask, ahead.shape[1]), mask  # type: ignore[operator]
 
     def forward(
         self, input_ids: Int[Tensor, "batch text"], attention_mask: Int[Tensor, "batch text"], features: Tensor | None,

@@ -71,6 +71,10 @@ def read_pairs(
     'gpa: What is on the white wall?'
     """
     _check_fractions(val_fraction, test_fraction, seed)
+    if str(address).startswith("scenes:"):
+        from inarch.scenes.read import read_scenes  # which stands on this file
+
+        return read_scenes(str(address), task, prompt=prompt, limit=limit, seed=seed)
     draft = read_draft(address, task, prompt)
     seen = look_at(draft, draft.images, max_pixels, progress) if is_file(address) else Seen()
     if available is not None:
