@@ -112,7 +112,7 @@ def seen(eyes: Eyes, pixels: Tensor, names: Sequence[str], dtype: str) -> np.nda
     if len(bad):
         cure = "extract with dtype float32" if dtype == "float16" else "choose another tower or device"
         raise DataError(f"{names[bad[0]]}: its features are not finite in {dtype}; {cure}")
-    return rows.astype(DTYPES[dtype], copy=False)
+    return np.ascontiguousarray(rows, DTYPES[dtype])  # a map [batch, width, h, w] arrives as a view
 
 
 def batches(ids: Sequence[str], load: Callable[[str], Tensor], size: int) -> Iterator[tuple[Sequence[str], Tensor]]:
