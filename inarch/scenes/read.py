@@ -30,7 +30,7 @@ from inarch.scenes.styles import Style, style_of
 from inarch.scenes.world import Scene, imagine
 
 PREFIX = "scenes:"
-PICTURES = {"train": 1400, "val": 150, "test": 400}
+PICTURES = {"train": 1000, "val": 150, "test": 400}
 PER_PICTURE = 4
 WRITTEN = {"train": 1100, "val": 200}  # of 1797 handwritten digits; the rest is for the test pictures
 
