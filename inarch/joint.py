@@ -64,6 +64,10 @@ class Joint:
         self.residual: Tensor | None = None
         self.reached: set[str] = set()  # gestures that a forward has reached
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tensors of a forward belong to its graph, not to a copy; a block computed again in backward leaves some behind."""
+        return self.__dict__ | {"entered": None, "carried": None, "residual": None}
+
     def active(self) -> list[Link]:
         return [link for link in self.links if link.scion.active]
 
@@ -75,8 +79,7 @@ class Joint:
         if any(link.edits_leave for link in links):
             self.entered = x
         edited = compose(x, [link.before(x) for link in links if link.edits_enter])
-        if self.site.span.carries and edited is not x:
-            self.carried = edited - x
+        self.carried = edited - x if self.site.span.carries and edited is not x else None
         return edited
 
     def leave(self, y: Tensor) -> Tensor:

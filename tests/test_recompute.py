@@ -34,3 +34,17 @@ def test_gradients_are_equal(family, method):
     again = gradients(model, family)
     assert set(plain) == set(again) and all((plain[name] - again[name]).abs().max() < 1e-11 for name in plain)
     assert any(getattr(m, "gradient_checkpointing", False) for m in model.modules())
+
+
+@pytest.mark.parametrize("method", ["arc-trunk", "toy-gate"])
+def test_nothing_of_the_second_run_stays(method):
+    """Hooks at the block's end do not run again: what was meant for them must reach neither a later forward nor a copy."""
+    model = copy.deepcopy(pristine("hf-vit"))
+    inarch.graft(model, METHODS[method])
+    with inarch.disabled(model), torch.no_grad():
+        bare = FAMILIES["hf-vit"].run(model)
+    model.train().activation_checkpointing_enable()
+    gradients(model, "hf-vit")
+    copy.deepcopy(model)
+    with inarch.disabled(model), torch.no_grad():
+        assert torch.equal(FAMILIES["hf-vit"].run(model.eval()), bare)
