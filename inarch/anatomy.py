@@ -105,7 +105,7 @@ def _present(block: Block, found: Span) -> Span:
     if (found.readers and not readers) or (found.writers and not writers):
         raise CannotGraft(f"{block.row.family}: {block.path} has none of the weights known to read and write {found.name!r}; "
                           "name them in its row in inarch/rows.py")
-    return Span(found.name, found.enter, found.leave, readers, writers, found.norm, found.residual, found.carries)
+    return Span(found.name, found.enter, found.leave, readers, writers, found.norm, found.residual, found.carries, found.width)
 
 
 def _has(module: nn.Module, *paths: str) -> bool:
@@ -159,7 +159,7 @@ def _kind(name: str) -> tuple[bool | None, str]:
 def widths(block: Block, here: Span) -> tuple[int, int]:
     """Width of what enters a span and of what leaves it."""
     if not here.readers:
-        width = _matrix(block, f"{here.norm}.weight" if here.norm else "weight").shape[0]
+        width = _matrix(block, here.width or (f"{here.norm}.weight" if here.norm else "weight")).shape[-1]
         return width, width
     writer = here.writers[0] if here.writers else here.readers[0]
     rows = _matrix(block, writer.path).shape[0]

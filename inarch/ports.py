@@ -59,6 +59,7 @@ class Span:
     ``residual`` is where the block's skip connection over the span begins (None: there is none, or its tokens come in another
     order), ``norm`` the normalisation on the way in.
     ``carries``: the tensor at ``enter`` is also the skip, so whatever is added to it is added at ``leave`` again.
+    ``width``: a tensor of the block whose last dimension is the width, where neither readers nor a norm tell it ("": ``weight``).
     A linear span is one projection: its reader is its writer.
     """
 
@@ -70,6 +71,7 @@ class Span:
     norm: str = ""
     residual: Port | None = Port("", "in")
     carries: bool = False
+    width: str = ""
 
     @property
     def linear(self) -> Weight | None:

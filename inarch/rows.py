@@ -39,7 +39,7 @@ def _weights(paths: str, **more: object) -> tuple[Weight, ...]:
 
 def _pre_norm(attn: tuple[str, str], norms: tuple[str, str], reads: tuple[Weight, ...], m: dict[str, tuple[Weight, ...]],
               windows: bool = False) -> tuple[Span, ...]:
-    """Spans of a pre-norm block: attention, MLP, and the trunk between its halves.
+    """Spans of a pre-norm block: attention, MLP, the trunk between its halves, and the block itself from its first norm on.
 
     ``windows``: attention sees partitioned tokens, so that the residual stream is not in its order. The stream is read where it
     enters a norm, not the block: transformers checkpoints a block's forward, and hooks of the block itself run outside of it.
@@ -50,18 +50,18 @@ def _pre_norm(attn: tuple[str, str], norms: tuple[str, str], reads: tuple[Weight
         Span("attn", Port.parse(attn[0]), Port.parse(attn[1]), reads, m["o"], norms[0], start),
         Span("mlp", Port("mlp", "in"), Port("mlp", "out"), m["fc1"], m["fc2"], norms[1], skip),
         Span("trunk", skip, Port("", "out"), norm=norms[1], residual=skip, carries=True),
+        Span("block", Port(norms[0], "out"), Port("", "out"), norm=norms[0], residual=start),
     )
 
 
-def _separate(family: str, block: str, attn: str, norms: tuple[str, str], out: str = "o_proj", windows: bool = False,
-              towers: dict[str, str] | None = None) -> Row:
+def _separate(family: str, block: str, attn: str, norms: tuple[str, str], out: str = "o_proj", windows: bool = False) -> Row:
     """A transformers block: q, k and v are linears of their own."""
     reads = tuple(_weight(f"{attn}.{role}_proj", cancels=role == "k") for role in "qkv")
     matrices: dict[str, tuple[Weight, ...]] = {role: (weight,) for role, weight in zip("qkv", reads, strict=True)}
     matrices |= {"o": _weights(f"{attn}.{out}"), "fc1": _weights("mlp.fc1"), "fc2": _weights("mlp.fc2 mlp.down_proj")}
     readers = matrices | {"fc1": _weights("mlp.fc1 mlp.gate_proj mlp.up_proj")}  # a gated MLP has two, and no single fc1 to name
     spans = _pre_norm((f"{attn}:in", f"{attn}:out"), norms, reads, readers, windows)
-    return Row(family, block, spans, matrices, towers or {}, ("classifier", "cls_classifier", "distillation_classifier"),
+    return Row(family, block, spans, matrices, _TWO_TOWERS, ("classifier", "cls_classifier", "distillation_classifier"),
                other_names={"qkv": "q, k and v are separate here: name 'q', 'k', 'v'"})
 
 
@@ -73,7 +73,7 @@ def _fused(family: str, block: str, heads: tuple[str, ...], qkv: Weight, windows
     matrices |= {"o": _weights("attn.proj"), "fc1": _weights("mlp.fc1"), "fc2": _weights("mlp.fc2")}
     readers = matrices | {"fc1": _weights("mlp.fc1 mlp.fc1_g mlp.fc1_x")}
     spans = _pre_norm(("attn:in", "attn:out"), ("norm1", "norm2"), (qkv, *split.values()), readers, windows)
-    return Row(family, block, spans, matrices, heads=heads)
+    return Row(family, block, spans, matrices, _TWO_TOWERS, heads)
 
 
 def _bart(side: str) -> Row:
@@ -84,6 +84,7 @@ def _bart(side: str) -> Row:
     spans = [
         Span("attn", start, Port("self_attn", "out"), (*m["q"], *m["k"], *m["v"]), m["o"], residual=start),
         Span("mlp", stream, Port("fc2", "out"), m["fc1"], m["fc2"], residual=stream),
+        Span("block", Port("", "in"), Port("", "out"), norm="self_attn_layer_norm", residual=Port("", "in")),
     ]
     if side == "Decoder":
         m |= {f"cross.{role}": _weights(f"encoder_attn.{role}_proj", cancels=role == "k") for role in "qkv"}
@@ -94,6 +95,19 @@ def _bart(side: str) -> Row:
                {side.lower(): side.lower()}, tower=side.lower(), decodes=side == "Decoder", always=_PROJECTOR)
 
 
+def _bert() -> Row:
+    """A post-norm block whose sub-layers are scattered over modules; their inputs are the residual stream."""
+    m = {role: _weights(f"attention.self.{name}", cancels=role == "k") for role, name in (("q", "query"), ("k", "key"), ("v", "value"))}
+    m |= {"o": _weights("attention.output.dense"), "fc1": _weights("intermediate.dense"), "fc2": _weights("output.dense")}
+    start, stream = Port("attention.self", "in"), Port("intermediate.dense", "in")
+    spans = (
+        Span("attn", start, Port("attention.output.dense", "out"), (*m["q"], *m["k"], *m["v"]), m["o"], residual=start),
+        Span("mlp", stream, Port("output.dense", "out"), m["fc1"], m["fc2"], residual=stream),
+        Span("block", Port("", "in"), Port("", "out"), norm="attention.output.LayerNorm", residual=Port("", "in")),
+    )
+    return Row("transformers BERT", f"{_HF}bert.modeling_bert.BertLayer", spans, m, _TWO_TOWERS, ("classifier",), tower="text")
+
+
 def _t5(side: str) -> Row:
     """A pre-norm block whose sub-layers are modules: the residual stream enters the sub-layer, its norm lies inside."""
     decodes = side == "decoder"
@@ -102,12 +116,20 @@ def _t5(side: str) -> Row:
     m |= {"fc1": _weights(f"{last}.DenseReluDense.wi"), "fc2": _weights(f"{last}.DenseReluDense.wo")}
     reads = _weights(f"{last}.DenseReluDense.wi {last}.DenseReluDense.wi_0 {last}.DenseReluDense.wi_1")
     spans = [_sublayer("attn", "layer.0", "SelfAttention", (*m["q"], *m["k"], *m["v"]), m["o"]),
-             _sublayer("mlp", last, "DenseReluDense", reads, m["fc2"])]
+             _sublayer("mlp", last, "DenseReluDense", reads, m["fc2"]),
+             Span("block", Port("layer.0.layer_norm", "out"), Port("", "out"), norm="layer.0.layer_norm", residual=Port("layer.0", "in"))]
     if decodes:
         m |= {f"cross.{role}": _weights(f"layer.1.EncDecAttention.{role}", cancels=role == "k") for role in "qkvo"}
         spans.append(_sublayer("cross", "layer.1", "EncDecAttention", m["cross.q"], m["cross.o"]))
     return Row(f"transformers T5 {side}", f"{_HF}t5.modeling_t5.T5Block", tuple(spans), m, {side: side}, tower=side,
                has="layer.2" if decodes else "", decodes=decodes, always=_PROJECTOR, published=_ON_T5)
+
+
+def _words(family: str, block: str, root: str) -> Row:
+    """Where token ids become vectors ``[batch, tokens, dim]``, before positions are added."""
+    table = "token_embedding"
+    return Row(family, block, (Span("words", Port(table, "in"), Port(table, "out"), residual=None, width=f"{table}.weight"),), {},
+               {root: "words"}, tower="words")
 
 
 def _sublayer(name: str, path: str, module: str, readers: tuple[Weight, ...], writers: tuple[Weight, ...]) -> Span:
@@ -137,9 +159,9 @@ ROWS: tuple[Row, ...] = (
     _separate("transformers BEiT", _HF + "beit.modeling_beit.BeitLayer", "attention", _BEFORE_AFTER),
     _separate("transformers Swin", _HF + "swin.modeling_swin.SwinLayer", "attention", _BEFORE_AFTER, windows=True),
     _separate("transformers CLIP", _HF + "clip.modeling_clip.CLIPEncoderLayer", "self_attn", ("layer_norm1", "layer_norm2"),
-              "out_proj", towers=_TWO_TOWERS),
+              "out_proj"),
     _separate("transformers SigLIP", _HF + "siglip.modeling_siglip.SiglipEncoderLayer", "self_attn",
-              ("layer_norm1", "layer_norm2"), "out_proj", towers=_TWO_TOWERS),
+              ("layer_norm1", "layer_norm2"), "out_proj"),
     _fused("timm VisionTransformer", "timm.models.vision_transformer.Block", ("head", "head_dist"), _weight("attn.qkv")),
     _fused("timm Swin", "timm.models.swin_transformer.SwinTransformerBlock", ("head.fc",), _weight("attn.qkv"), True),
     _fused("timm BEiT", "timm.models.beit.Block", ("head",), _BEIT_QKV),
@@ -150,9 +172,13 @@ ROWS: tuple[Row, ...] = (
         _pre_norm(("ln_1:out", "attn:out"), ("ln_1", "ln_2"), (_MHA_QKV,), _CLIP_MATRICES), _CLIP_MATRICES,
         towers={"visual": "vision", "transformer": "text"}, heads=("head",),
     ),
-    _bart("Encoder"), _bart("Decoder"), _t5("decoder"), _t5("encoder"),  # a T5 block is an encoder's unless it is a decoder's
+    _bert(), _bart("Encoder"), _bart("Decoder"), _t5("decoder"), _t5("encoder"),  # a T5 block is an encoder's unless it is a decoder's
     Row("text embeddings", "inarch.backbones.vision_language.Front", (Span("tokens", Port("", "in"), Port("", "out"), residual=None),), {},
         {"front": "prompt"}, tower="prompt"),
     Row("outside the blocks", "inarch.backbones.vision_language.Leave", (Span("leaves", Port("", "in"), Port("", "out"), residual=None),),
         {}, {name: name for name in ("encoded", "decoded", "scores")}),
+    _words("transformers CLIP words", f"{_HF}clip.modeling_clip.CLIPTextEmbeddings", "embeddings"),
+    _words("open_clip words", "open_clip.model.CLIP", "stock"),
+    Row("features of two towers", "inarch.backbones.two_tower.Feature", (Span("features", Port("", "in"), Port("", "out"), residual=None),),
+        {}, {"image_out": "image", "text_out": "sentence"}),
 )
