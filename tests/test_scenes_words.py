@@ -9,8 +9,8 @@ import pytest
 
 from inarch.errors import ConfigError
 from inarch.scenes import read
-from inarch.scenes.read import is_scenes, parse, read_scenes
-from inarch.scenes.styles import STYLES
+from inarch.scenes.read import is_scenes, read_scenes
+from inarch.scenes.styles import STYLES, style_and_seed
 from inarch.scenes.words import tokenizer, vocabulary, words
 
 
@@ -143,4 +143,4 @@ def test_a_wrong_address_says_so(address: str, message: str) -> None:
 def test_a_wrong_task_says_so() -> None:
     with pytest.raises(ConfigError, match=r"no task 'caption'.*captions"):
         read_scenes("scenes:plain", "caption")
-    assert is_scenes("scenes:plain") and not is_scenes("scenes/plain") and parse("scenes:pastel")[1] == 0
+    assert is_scenes("scenes:plain") and not is_scenes("scenes/plain") and style_and_seed("scenes:pastel")[1] == 0

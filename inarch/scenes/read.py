@@ -26,7 +26,7 @@ from inarch.scenes.balance import Ledger
 from inarch.scenes.captions import captions, comparisons
 from inarch.scenes.questions import Asked, questions
 from inarch.scenes.render import handwriting, render
-from inarch.scenes.styles import Style, style_of
+from inarch.scenes.styles import Style, style_and_seed
 from inarch.scenes.world import Scene, imagine
 
 PREFIX = "scenes:"
@@ -56,7 +56,7 @@ def is_scenes(address: object) -> bool:
 
 def read_scenes(address: str, task: str = "", *, prompt: str | None = None, limit: Mapping[str, int] | None = None, seed: int = 0) -> Pairs:
     """The examples of ``scenes:STYLE[@SEED]``; ``task``: qa (default), captions or nlvr; the rest as ``read_pairs`` has it."""
-    style, drawn_by = parse(address)
+    style, drawn_by = style_and_seed(address)
     task = task or "qa"
     if task not in TASKS:
         raise ConfigError(f"{address}: no task {task!r} about scenes; {nearest(task, TASKS)}")
@@ -68,13 +68,6 @@ def read_scenes(address: str, task: str = "", *, prompt: str | None = None, limi
     images = {name: image for one in drawn for name, image in zip(one.names(), one.images, strict=True)}
     seen = Seen(content={name: hashlib.sha256(image.tobytes()).digest() for name, image in images.items()})
     return Pairs(protocol, final, fingerprint(protocol, final, seen), address, tuple(notes), images)
-
-
-def parse(address: str) -> tuple[Style, int]:
-    name, at, seed = address.removeprefix(PREFIX).partition("@")
-    if at and not (seed.isascii() and seed.isdigit()):
-        raise ConfigError(f"{address}: the seed is {seed!r}; expected a whole number, as in {PREFIX}{name}@7")
-    return style_of(name), int(seed or 0)
 
 
 @lru_cache(maxsize=6)

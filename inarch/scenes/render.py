@@ -1,4 +1,4 @@
-"""A scene drawn in a style: uint8 ``[SIDE, SIDE, 3]``, the same for the same random generator.
+"""A scene drawn in a style: uint8 ``[side, side, 3]``, the same for the same random generator.
 
     picture = ground;  for each thing: picture = (1 - cover) * picture + cover * shade;  then a little noise
 """
@@ -21,11 +21,11 @@ MIXED = 0.2  # how much white or black a colour may hold
 PEN = (0.02, 0.07)  # how far a drawn digit's strokes bend even in the plain style, over its radius
 
 
-def render(scene: Scene, style: Style, rng: np.random.Generator, hand: np.ndarray | None = None) -> np.ndarray:
+def render(scene: Scene, style: Style, rng: np.random.Generator, hand: np.ndarray | None = None, side: int = SIDE) -> np.ndarray:
     """The picture. ``hand``: rows of ``handwriting()`` from which written digits are drawn; all of them if not given."""
-    picture = GROUNDS[style.ground](rng).astype(float)
+    picture = GROUNDS[style.ground](rng, side).astype(float)
     for thing in scene.things:
-        box = box_of(thing.x, thing.y, 1.2 * thing.radius + 2, SIDE)
+        box = box_of(thing.x, thing.y, 1.2 * thing.radius + 2, side)
         cover = _cover(thing, style, centres(box), rng, hand)
         if style.grain:
             cover = cover * np.clip(rng.normal(1 - style.grain, style.grain, cover.shape), 0, 1)

@@ -1,6 +1,7 @@
 """How a scene is drawn. ``plain`` is what pre-training shows; every other style is for adaptation and was never shown before.
 
     style = filled or contours, a palette, a ground, an unsteady hand, and digits drawn by strokes or written by people
+    ground(rng, side) = [side, side, 3] of numbers around 0 to 255
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from inarch.errors import ConfigError, nearest
-from inarch.scenes.world import COLORS, SIDE
+from inarch.scenes.world import COLORS
 
 Rgb = tuple[int, int, int]
 
@@ -27,37 +28,39 @@ PALETTES = {
 }
 
 
-def _smooth(rng: np.random.Generator, cells: int) -> np.ndarray:
+def _smooth(rng: np.random.Generator, cells: int, side: int) -> np.ndarray:
     """A random field on the picture that changes slowly: ``cells`` values a side, blended between."""
     coarse = rng.normal(size=(cells + 1, cells + 1))
-    at = np.arange(SIDE) / SIDE * cells
+    at = np.arange(side) / side * cells
     low = at.astype(int)
     share = at - low
     rows = coarse[low] * (1 - share)[:, None] + coarse[low + 1] * share[:, None]
     return rows[:, low] * (1 - share) + rows[:, low + 1] * share
 
 
-def _flat(rng: np.random.Generator) -> np.ndarray:
+def _flat(rng: np.random.Generator, side: int) -> np.ndarray:
     """One grey from nearly black to nearly white, with a breath of colour."""
-    return np.broadcast_to(rng.uniform(20, 240) + rng.normal(0, 6, 3), (SIDE, SIDE, 3))
+    return np.broadcast_to(rng.uniform(20, 240) + rng.normal(0, 6, 3), (side, side, 3))
 
 
-def _paper(rng: np.random.Generator) -> np.ndarray:
+def _paper(rng: np.random.Generator, side: int) -> np.ndarray:
     """Stained paper with ruled lines at any angle."""
-    y, x = np.mgrid[:SIDE, :SIDE]
+    y, x = np.mgrid[:side, :side]
     angle, gap = rng.uniform(0, np.pi), rng.uniform(5, 9)
     phase = (x * np.cos(angle) + y * np.sin(angle)) / gap + rng.uniform()
     lines = 38 * (np.abs(phase - np.round(phase)) < 0.1)
-    return np.array((12, 4, -14)) + rng.uniform(185, 225) + (16 * _smooth(rng, 5) + rng.normal(0, 7, (SIDE, SIDE)) - lines)[..., None]
+    shade = rng.uniform(185, 225)
+    stains = 16 * _smooth(rng, 5, side) + rng.normal(0, 7, (side, side))
+    return np.array((12, 4, -14)) + shade + (stains - lines)[..., None]
 
 
-def _board(rng: np.random.Generator) -> np.ndarray:
+def _board(rng: np.random.Generator, side: int) -> np.ndarray:
     """A dark board, badly wiped."""
-    dust = 9 * _smooth(rng, 4) + 5 * _smooth(rng, 12) + rng.normal(0, 5, (SIDE, SIDE))
+    dust = 9 * _smooth(rng, 4, side) + 5 * _smooth(rng, 12, side) + rng.normal(0, 5, (side, side))
     return rng.uniform(38, 62) + rng.normal(0, 5, 3) + dust[..., None]
 
 
-GROUNDS: dict[str, Callable[[np.random.Generator], np.ndarray]] = {"flat": _flat, "paper": _paper, "board": _board}
+GROUNDS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {"flat": _flat, "paper": _paper, "board": _board}
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,19 @@ STYLES = (
     Style("handwriting", written=True),
     Style("blackboard", filled=False, palette="chalk", ground="board", wobble=0.05, width=(1.6, 2.6), grain=0.15, written=True),
 )
+
+
+def style_and_seed(address: str) -> tuple[Style, int]:
+    """What ``WORD:STYLE[@SEED]`` names; the seed is 0 where none is given.
+
+    >>> style_and_seed("scenes:blackboard@7")[0].name, style_and_seed("scenes:blackboard@7")[1]
+    ('blackboard', 7)
+    """
+    word, _, rest = address.partition(":")
+    name, at, seed = rest.partition("@")
+    if at and not (seed.isascii() and seed.isdigit()):
+        raise ConfigError(f"{address}: the seed is {seed!r}; expected a whole number, as in {word}:{name}@7")
+    return style_of(name), int(seed or 0)
 
 
 def style_of(name: str) -> Style:

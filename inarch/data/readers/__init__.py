@@ -15,6 +15,7 @@ from inarch.data.readers.arrays import read_digits, read_npz
 from inarch.data.readers.folder import read_folder
 from inarch.data.readers.hub import PREFIX, is_saved, read_hub
 from inarch.data.readers.listing import read_listing
+from inarch.data.readers.things import is_things, read_things
 from inarch.data.readers.vtab import is_vtab, read_vtab
 from inarch.errors import ConfigError, DataError
 
@@ -39,6 +40,7 @@ def _file(*suffixes: str) -> Callable[[Path], bool]:
 
 WORDS = (  # addresses that are no paths
     Kind("digits (scikit-learn's)", lambda word: word == "digits", read_digits),
+    Kind("things:STYLE@SEED (drawn here)", is_things, read_things),
     Kind("datasets:NAME", lambda word: word.startswith(PREFIX), read_hub, COLUMNS),
 )
 PATHS = (
