@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from inarch.methods import (
         ARC,
         VLPET,
+        AdaRing,
         AddedBias,
         BitFit,
         Bottleneck,
@@ -37,14 +38,14 @@ __version__ = "0.1.0"
 _HOMES = {
     "checkpoint": ("load", "save"), "counting": ("count", "sites"), "errors": ("CannotFold", "CannotGraft", "InarchError"),
     "grafting": ("graft", "ungraft"), "merging": ("merge", "unmerge"), "switching": ("disabled", "use"),
-    "methods": ("ARC", "VLPET", "AddedBias", "BitFit", "Bottleneck", "Compacter", "Frozen", "Full", "FullRank", "HyperFormer", "Linear",
+    "methods": ("ARC", "VLPET", "AdaRing", "AddedBias", "BitFit", "Bottleneck", "Compacter", "Frozen", "Full", "FullRank", "HyperFormer", "Linear",
                 "LoRA", "Prompt"),
     "predict": ("Predictor",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "ARC", "VLPET", "AddedBias", "BitFit", "Bottleneck", "CannotFold", "CannotGraft", "Compacter", "Frozen", "Full", "FullRank",
+    "ARC", "VLPET", "AdaRing", "AddedBias", "BitFit", "Bottleneck", "CannotFold", "CannotGraft", "Compacter", "Frozen", "Full", "FullRank",
     "HyperFormer", "InarchError", "Linear", "LoRA", "Predictor", "Prompt",
     "count", "disabled", "graft", "load", "merge", "save", "sites", "ungraft", "unmerge", "use",
 ]

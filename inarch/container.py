@@ -67,7 +67,8 @@ class Scion(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        return next((p.dtype for key in self.keys for p in self._modules[key].parameters()), torch.float32)  # type: ignore[union-attr]
+        owners = [self._modules[key] for key in (*self.keys, "shared") if key in self._modules]
+        return next((p.dtype for owner in owners for p in owner.parameters()), torch.float32)  # type: ignore[union-attr]
 
     def given(self, key: str) -> Any:
         """What ``prepare`` returned for this forward; computed on the spot where a block is called outside its tower."""

@@ -2,21 +2,27 @@
 
 from inarch.adapter import Method
 from inarch.errors import ConfigError, nearest
+from inarch.methods.adaring import AdaRing
 from inarch.methods.addedbias import AddedBias
 from inarch.methods.arc import ARC
 from inarch.methods.bottleneck import Bottleneck
+from inarch.methods.clip_adapter import CLIPAdapter
 from inarch.methods.compacter import Compacter
+from inarch.methods.context import Context
+from inarch.methods.fact import FacT
 from inarch.methods.fullrank import FullRank
 from inarch.methods.hyperformer import HyperFormer
 from inarch.methods.lora import LoRA
+from inarch.methods.mma import MMA
 from inarch.methods.prompt import Prompt
 from inarch.methods.thawed import BitFit, Frozen, Full, Linear
 from inarch.methods.vlpet import VLPET
 
 METHODS: dict[str, type[Method]] = {
-    "arc": ARC, "lora": LoRA, "fullrank": FullRank, "linear": Linear, "bitfit": BitFit, "full": Full,
+    "arc": ARC, "adaring": AdaRing, "lora": LoRA, "fullrank": FullRank, "linear": Linear, "bitfit": BitFit, "full": Full,
     "vlpet": VLPET, "bottleneck": Bottleneck, "compacter": Compacter, "frozen": Frozen,
     "prompt": Prompt, "hyperformer": HyperFormer, "addedbias": AddedBias,
+    "mma": MMA, "clipadapter": CLIPAdapter, "context": Context, "fact": FacT,
 }
 
 
@@ -29,6 +35,6 @@ def method_named(name: str) -> type[Method]:
 
 
 __all__ = [
-    "ARC", "METHODS", "VLPET", "AddedBias", "BitFit", "Bottleneck", "Compacter", "Frozen", "Full", "FullRank", "HyperFormer", "Linear",
+    "ARC", "METHODS", "VLPET", "AdaRing", "AddedBias", "BitFit", "Bottleneck", "Compacter", "Frozen", "Full", "FullRank", "HyperFormer", "Linear",
     "LoRA", "Prompt", "method_named",
 ]
