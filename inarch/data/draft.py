@@ -57,6 +57,7 @@ class Draft:
     classes: tuple[str, ...] | None = None
     multilabel: bool = False
     whole: bool = False  # its parts are final: no validation or test images are split off
+    base: tuple[bool, ...] | None = None  # which classes are base classes, where the data says so
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 

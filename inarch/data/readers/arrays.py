@@ -3,6 +3,7 @@
     x    uint8 [n, height, width] or [n, height, width, 3]
     y    int   [n], 0 <= y < len(classes)
     classes    names, one per label (optional: the names are then "0", "1", ...)
+    is_base    bool or 0 and 1 [classes] (optional): the base classes of few-shot learning, the others are novel
 """
 
 from __future__ import annotations
@@ -37,9 +38,10 @@ def read_npz(file: Path, options: Options) -> Draft:
     for part in PARTS:
         if f"x_{part}" in arrays or f"y_{part}" in arrays:
             parts[part] = _part(where, part, arrays, classes)
-    unread = arrays.keys() - {"classes", *(f"{axis}_{part}" for part in PARTS for axis in "xy")}
+    unread = arrays.keys() - {"classes", "is_base", *(f"{axis}_{part}" for part in PARTS for axis in "xy")}
     notes = [f"arrays that are not used: {', '.join(sorted(unread))}"] if unread else []
-    return Draft(where, parts, classes=classes, notes=notes + unseen(parts["train"], classes))
+    base = _base(where, arrays["is_base"], len(classes)) if "is_base" in arrays else None
+    return Draft(where, parts, classes=classes, base=base, notes=notes + unseen(parts["train"], classes))
 
 
 def _load(file: Path) -> dict[str, np.ndarray]:
@@ -62,6 +64,12 @@ def _classes(where: str, arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
     if names.ndim != 1 or names.dtype.kind not in "Uiu":
         raise DataError(f"{where}: classes is {names.dtype} {names.shape}; expected one name per class")
     return tuple(class_name(str(name)) for name in names)
+
+
+def _base(where: str, marks: np.ndarray, count: int) -> tuple[bool, ...]:
+    if marks.shape != (count,) or marks.dtype.kind not in "biu" or not np.isin(marks, (0, 1)).all():
+        raise DataError(f"{where}: is_base is {marks.dtype} {marks.shape}; expected true or false (1 or 0) for each of {count} classes")
+    return tuple(map(bool, marks))
 
 
 def _part(where: str, part: str, arrays: dict[str, np.ndarray], classes: Sequence[str]) -> Part:

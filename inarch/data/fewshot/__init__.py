@@ -1,0 +1,7 @@
+"""Few-shot learning: few images of some classes, other classes held back; prompts; images with captions."""
+
+from inarch.data.fewshot.read import FewShot, Half, read_fewshot
+from inarch.data.fewshot.sets import SETS, Published, published
+from inarch.data.fewshot.templates import prompts, template_of
+
+__all__ = ["SETS", "FewShot", "Half", "Published", "prompts", "published", "read_fewshot", "template_of"]
