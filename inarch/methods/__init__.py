@@ -35,6 +35,6 @@ def method_named(name: str) -> type[Method]:
 
 
 __all__ = [
-    "ARC", "METHODS", "VLPET", "AdaRing", "AddedBias", "BitFit", "Bottleneck", "Compacter", "Frozen", "Full", "FullRank", "HyperFormer", "Linear",
-    "LoRA", "Prompt", "method_named",
+    "ARC", "METHODS", "MMA", "VLPET", "AdaRing", "AddedBias", "BitFit", "Bottleneck", "CLIPAdapter", "Compacter", "Context", "FacT",
+    "Frozen", "Full", "FullRank", "HyperFormer", "Linear", "LoRA", "Prompt", "method_named",
 ]

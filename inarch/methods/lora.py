@@ -1,14 +1,16 @@
 """LoRA (Hu et al., ICLR 2022, arXiv 2106.09685).
 
-    y = x M^T + m + (alpha / r) (dropout(x) A_l^T) B_l^T      A_l [r, in] Kaiming-uniform, B_l [out, r] zero, per target and layer
-Linear in x, so it folds onto the target: M' = M + (alpha / r) B_l A_l. Trained per target of L layers: L r (in + out).
+    y = x M^T + m + g (dropout(x) A_l^T) B_l^T      A_l [r, in] Kaiming-uniform, B_l [out, r] zero, per target and layer; g = alpha / r
+Linear in x, so it folds onto the target: M' = M + g B_l A_l. Trained per target of L layers: L r (in + out).
+CLIP-LoRA (Zanella & Ben Ayed, CVPRW 2024, arXiv 2405.18541) is this on both towers with g = alpha / sqrt(r):
+``LoRA(rank=2, targets=("q", "k", "v"), alpha=1, dropout=0.25, scaling="sqrt")``, 184,320 on ViT-B/16.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,13 +26,14 @@ from inarch.ports import Stack
 class LoRA(Method):
     """LoRA of rank ``rank`` on the matrices ``targets`` (``q k v qkv o fc1 fc2``); the default is the paper's q and v.
 
-    ``alpha`` None means ``rank`` (a scale of one).
+    scaling: g is alpha / r (``rank``) or alpha / sqrt(r) (``sqrt``); ``alpha`` None means g = 1.
     """
 
     rank: int = 8
     targets: tuple[str, ...] = ("q", "v")
     alpha: float | None = None
     dropout: float = 0.0
+    scaling: Literal["rank", "sqrt"] = "rank"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,6 +49,11 @@ class LoRA(Method):
     def identity_at_start(self) -> bool:
         return True
 
+    @property
+    def gain(self) -> float:
+        """g."""
+        return 1.0 if self.alpha is None else self.alpha / (self.rank if self.scaling == "rank" else math.sqrt(self.rank))
+
     def build(self, stacks: list[Stack]) -> Built:
         for stack in stacks:
             within("LoRA", f"rank (on {stack.name})", self.rank, 1, min(stack.width_in, stack.width_out))
@@ -58,7 +66,7 @@ class LoraAdapter(Adapter):
     def __init__(self, config: LoRA, stack: Stack) -> None:
         super().__init__()
         self.dropout = config.dropout
-        self.gain = (config.rank if config.alpha is None else config.alpha) / config.rank
+        self.gain = config.gain
         self.down, self.up = factors(stack.depth, stack.width_in, stack.width_out, config.rank)
 
     @property
