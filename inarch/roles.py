@@ -82,6 +82,8 @@ def canonical(model: nn.Module) -> dict[str, str]:
     names: dict[str, str] = {}
     heads = head_paths(model)
     for block in anatomy.blocks(model):
+        if not block.row.matrices:  # a place with ports, whose tensors are the base's
+            continue
         prefix = block.path + "."
         known = _block_names(block)
         rest = 0
@@ -107,6 +109,6 @@ def _block_names(block: anatomy.Block) -> dict[str, str]:
         for weight in (w for w in weights if w.part is None):
             known[weight.path] = f"{role}.weight"
             known |= {bias: f"{role}.{bias.rpartition('.')[2]}" for bias in weight.biases}
-    for index, span in enumerate((s for s in block.row.spans if not s.carries), start=1):
+    for index, span in enumerate((s for s in block.row.spans if s.readers), start=1):
         known |= {f"{span.norm}.{leaf}": f"norm{index}.{leaf}" for leaf in ("weight", "bias")}
     return known

@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from inarch import backbones
+from inarch.backbones import processors
 from inarch.errors import ConfigError
 
 # trunk parameters: ViT and Swin from the layer sizes of arc.md (D, depth, patch, tokens), checked by hand for ViT-B/16:
 # patches 768*(3*256+1), class token 768, positions 197*768, 12 blocks of 12*768^2 + 13*768, final norm 2*768
 TRUNK = {"vit-ti16": 5_524_416, "vit-s16": 21_665_664, "vit-b16": 85_798_656, "vit-l16": 303_301_632, "vit-h14": 630_764_800,
-         "swin-b": 86_743_224, "clip-vit-b16": 85_799_424}
+         "swin-b": 86_743_224}
+BOTH_TOWERS = {"clip-vit-b16": 149_620_737, "clip-vit-l14": 427_616_513}  # of OpenAI's checkpoints, projections and temperature included
 
 
 @pytest.mark.parametrize("name", TRUNK)
@@ -22,6 +24,16 @@ def test_sizes_are_the_papers(name: str) -> None:
     heads = sum(p.numel() for n, p in loaded.model.named_parameters() if n.startswith("classifier."))
     assert sum(p.numel() for p in loaded.model.parameters()) - heads == TRUNK[name]
     assert all(p.is_meta for p in loaded.model.parameters()) and loaded.image_size == 224
+
+
+@pytest.mark.parametrize("name", BOTH_TOWERS)
+def test_two_towers_are_the_papers(name: str) -> None:
+    loaded = backbones.load(f"config:{name}", device="meta")
+    assert sum(p.numel() for p in loaded.model.parameters()) == BOTH_TOWERS[name]
+    assert all(p.is_meta for p in loaded.model.parameters()) and loaded.image_size == 224 and loaded.model.context == 77
+    assert loaded.model.width == {"clip-vit-b16": 512, "clip-vit-l14": 768}[name] and loaded.preprocess.mean == processors.CLIP[0]
+    with pytest.raises(ConfigError, match="no head for 5 classes"):
+        backbones.load(f"config:{name}", classes=5, device="meta")
 
 
 def test_vit_b_agrees_with_the_sum_over_its_layers() -> None:

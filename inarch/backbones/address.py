@@ -4,6 +4,7 @@
     open_clip:ARCH/TAG  open_clip:ARCH@FILE     npz:FILE (also google:FILE)
     config:NAME  config:NAME@SEED               FOLDER     mini-vit
     vl:NAME  vl:NAME@REVISION  vl:FOLDER        (BART or T5 with visual features)   mini-vl
+    clip:NAME  clip:NAME@REVISION  clip:FOLDER  clip:open_clip:ARCH/TAG  clip:open_clip:ARCH@FILE   (two towers)   mini-clip
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inarch.backbones.weights_file import read_json
-from inarch.errors import ConfigError, nearest
+from inarch.errors import ConfigError, InarchError, nearest
+from inarch.files import parse_json, read
 
-SCHEMES = ("hf", "timm", "open_clip", "config", "npz", "google", "vl")
+SCHEMES = ("hf", "timm", "open_clip", "config", "npz", "google", "vl", "clip")
 WEIGHTS = Path(__file__).parent / "weights"
 VL_CARD = "vision_language.json"
+TWO_TOWER_CARD = "two_tower.json"
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def _with_scheme(scheme: str, rest: str) -> Address:
 
 
 def _after(scheme: str) -> str:
-    return {"hf": "REVISION", "vl": "REVISION", "config": "SEED"}.get(scheme, "FILE")
+    return {"hf": "REVISION", "vl": "REVISION", "clip": "REVISION", "config": "SEED"}.get(scheme, "FILE")
 
 
 def _is_folder(text: str) -> bool:
@@ -89,8 +92,9 @@ def _folder(text: str) -> str:
 
 def recognise(folder: Path) -> str:
     """Which library wrote this folder: ``model_type`` is transformers' mark, ``architecture`` timm's."""
-    if (folder / VL_CARD).is_file():
-        return "vl"
+    for card, scheme in ((VL_CARD, "vl"), (TWO_TOWER_CARD, "clip")):
+        if (folder / card).is_file():
+            return scheme
     if (folder / "config.json").is_file():
         config = read_json(folder / "config.json")
         for mark, scheme in (("model_type", "hf"), ("architecture", "timm")):
@@ -100,6 +104,16 @@ def recognise(folder: Path) -> str:
         return "open_clip"
     raise ConfigError(f"{folder}: no backbone here; expected config.json with 'model_type' (transformers) or 'architecture' "
                       "(timm), or open_clip_config.json; a run folder is loaded with inarch.Predictor, not as a backbone")
+
+
+def backbone_tower(address: str) -> str:
+    """The image tower that a vision-language backbone's own folder names; "" where it names none, or where there is no such backbone."""
+    try:
+        found = parse(address)
+    except InarchError:
+        return ""  # loading will say what is wrong
+    card = (Path(found.name) if found.folder else WEIGHTS / found.name) / VL_CARD
+    return str(parse_json(read(card), card).get("tower") or "") if card.is_file() else ""
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

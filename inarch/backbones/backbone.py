@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -83,13 +83,13 @@ def logits(model: nn.Module, pixels: Tensor) -> Tensor:
     return out if isinstance(out, Tensor) else out.logits
 
 
-def prove(model: nn.Module, side: int, address: str) -> None:
+def prove(model: nn.Module, side: int, address: str, look: Callable[[Any, Tensor], Tensor] = logits) -> None:
     """One dry forward at a new image side: a family that cannot take it fails here, before any work, and says so."""
     if any(parameter.is_meta for parameter in model.parameters()):
         return
     try:
         with torch.no_grad():
-            logits(model, torch.zeros(1, 3, side, side))
+            look(model, torch.zeros(1, 3, side, side))
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"{address}: {type(model).__name__} cannot take image_size={side} ({reason}); "

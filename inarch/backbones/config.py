@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from inarch.backbones import hf, processors, vl
+from inarch.backbones import clip, hf, processors, vl
 from inarch.backbones.address import Address
 from inarch.backbones.backbone import Backbone, Wish
 from inarch.errors import ConfigError, nearest
@@ -34,12 +34,6 @@ def _swin_b() -> Any:
         drop_path_rate=0.0, num_labels=_CLASSES)
 
 
-def _clip_vit_b16() -> Any:
-    tower = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072, "patch_size": 16,
-             "image_size": 224, "projection_dim": 512}
-    return hf.transformers().CLIPConfig(vision_config=tower, num_labels=_CLASSES)
-
-
 CONFIGS: dict[str, Any] = {
     "vit-ti16": _vit(192, 12, 3, 16),
     "vit-s16": _vit(384, 12, 6, 16),
@@ -47,19 +41,19 @@ CONFIGS: dict[str, Any] = {
     "vit-l16": _vit(1024, 24, 16, 16),
     "vit-h14": _vit(1280, 32, 16, 14),  # 16 x 16 patches and the class token: 257 tokens
     "swin-b": _swin_b,
-    "clip-vit-b16": _clip_vit_b16,
 }
-_NORMS = {"swin-b": processors.IMAGENET, "clip-vit-b16": processors.CLIP}
+_NORMS = {"swin-b": processors.IMAGENET}
+_ELSEWHERE: dict[str, Any] = {**{name: vl for name in vl.CONFIGS}, **{name: clip for name in clip.CONFIGS}}
 
 
 def load(address: Address, wish: Wish) -> Backbone:
-    if address.name not in CONFIGS | vl.CONFIGS:
-        raise ConfigError(f"{address}: no such configuration; {nearest(address.name, CONFIGS | vl.CONFIGS)}")
+    if address.name not in CONFIGS | _ELSEWHERE:
+        raise ConfigError(f"{address}: no such configuration; {nearest(address.name, CONFIGS | _ELSEWHERE)}")
     if address.at is not None and not address.at.isdigit():
         raise ConfigError(f"{address}: seed {address.at!r}; expected config:NAME@SEED with a whole number")
     trunk = dataclasses.replace(wish, seed=int(address.at or 0))
-    if address.name in vl.CONFIGS:
-        return vl.random(address, trunk)
+    if address.name in _ELSEWHERE:
+        return _ELSEWHERE[address.name].random(address, trunk)
     model = hf.random_model(CONFIGS[address.name](), trunk)
     mean, std = _NORMS.get(address.name, processors.HALF)
     source = {"name": address.name, "revision": None, "licence": None, "pretrained": False, "seed": trunk.seed}

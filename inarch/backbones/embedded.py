@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from inarch import files
-from inarch.backbones import hf, vl, weights_file
+from inarch.backbones import clip, hf, vl, weights_file
 from inarch.backbones.address import VL_CARD, WEIGHTS, Address
 from inarch.backbones.backbone import Backbone, Wish
 from inarch.errors import Corrupt
@@ -18,6 +18,9 @@ def load(address: Address, wish: Wish) -> Backbone:
         origin = {"name": address.name, "revision": None, "pretrained": wish.weights, **_origin(folder)}
         return vl.finished(vl.from_own_folder(folder, wish), str(address), wish, origin)
     config = hf.read_config(folder)
+    if "CLIPModel" in (config.architectures or ()):
+        origin = {"name": address.name, "revision": None, "pretrained": wish.weights, **_origin(folder)}
+        return clip.finished(*clip.from_transformers(folder, str(address), wish), str(address), wish, origin)
     model, _, native = hf.from_folder(folder, config, wish) if wish.weights else (hf.random_model(config, wish), [], False)
     source = {"name": address.name, "revision": None, "pretrained": wish.weights, **_origin(folder)}
     return hf.finished(model, str(address), hf.preprocess_of(folder, hf.side_of(config)), wish, source, native)

@@ -12,14 +12,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from inarch import backbones, files
-from inarch.backbones.address import VL_CARD, WEIGHTS, parse
+from inarch import backbones
+from inarch.backbones.address import backbone_tower
 from inarch.backbones.eyes_rows import Read, sight
 from inarch.errors import ConfigError, nearest
 from inarch.preprocess import Preprocess
@@ -89,14 +88,7 @@ def load_eyes(address: str, image_size: int | None = None, device: str = "cpu", 
     """
     if resize not in RESIZES:
         raise ConfigError(f"resize={resize!r}; {nearest(str(resize), RESIZES)}")
-    found = backbones.load(_tower(address), image_size=image_size, device=device, pretrained=pretrained)
+    found = backbones.load(backbone_tower(address) or address, image_size=image_size, device=device, pretrained=pretrained)
     tower, read = sight(found.model, found.library, found.address)
     rule = found.preprocess if resize == "backbone" else dataclasses.replace(found.preprocess, fit="squash", resize=None)
     return Eyes(tower, read, found.address, rule, found.source)
-
-
-def _tower(address: str) -> str:
-    """The tower that a vision-language backbone's own folder names; any other address is its own."""
-    found = parse(address)
-    card = (Path(found.name) if found.folder else WEIGHTS / found.name) / VL_CARD
-    return str(files.parse_json(files.read(card), card).get("tower") or address) if card.is_file() else address

@@ -17,6 +17,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from inarch.backbones.two_tower import Pair, TwoTower
 from inarch.errors import ConfigError
 
 Read = Callable[[Any, Tensor], Tensor]  # (tower, pixels [batch, 3, side, side]) -> [batch, h, w, width]
@@ -38,7 +39,9 @@ TRUNKS = {  # model_type of transformers -> (its trunk, prefix tokens besides re
 
 
 def sight(model: Any, library: str, address: str) -> tuple[nn.Module, Read]:
-    """The part of ``model`` that sees, and how its grid is read."""
+    """The part of ``model`` that sees, and how its grid is read; of two towers the one for images."""
+    if isinstance(model, TwoTower):
+        return _of_two(model.stock, address)
     if library == "open_clip":
         return _open_clip(model.visual, address)
     if library == "timm":
@@ -49,6 +52,13 @@ def sight(model: Any, library: str, address: str) -> tuple[nn.Module, Read]:
                           "open_clip's towers; add a row to inarch/backbones/eyes_rows.py")
     trunk, prefix = TRUNKS[kind]
     return model.get_submodule(trunk), Hidden(prefix + int(getattr(model.config, "num_register_tokens", 0)))
+
+
+def _of_two(stock: Any, address: str) -> tuple[nn.Module, Read]:
+    if not isinstance(stock, Pair):
+        return sight(stock, type(stock).__module__.partition(".")[0], address)
+    tower = stock.vision_model
+    return sight(tower, type(tower).__module__.partition(".")[0], address)
 
 
 def _open_clip(visual: nn.Module, address: str) -> tuple[nn.Module, Read]:

@@ -184,6 +184,14 @@ def side_of(config: Any) -> int:
 
 def resized(model: Any, side: int, address: str) -> nn.Module:
     """An ordinary model of image size ``side`` with the same weights, position tables resampled; saves and loads as such."""
+    new = reshaped(model, side, address)
+    if new is not model:
+        prove(new, side, address)
+    return new
+
+
+def reshaped(model: Any, side: int, address: str) -> nn.Module:
+    """The same without a dry forward."""
     old = side_of(model.config)
     patch = getattr(vision(model.config), "patch_size", 1)
     patch = patch if isinstance(patch, int) else patch[0]
@@ -196,16 +204,15 @@ def resized(model: Any, side: int, address: str) -> nn.Module:
         new = type(model)(config).eval()
     if not next(model.parameters()).is_meta:
         new.load_state_dict(positions.fitted(model.state_dict(), new.state_dict(), old // patch, side // patch, address))
-    prove(new, side, address)
     return new
 
 
-def preprocess_of(folder: Path, side: int) -> Preprocess:
-    """What the folder's image processor says; without one, the plain rule at the model's own size."""
+def preprocess_of(folder: Path, side: int, otherwise: Preprocess | None = None) -> Preprocess:
+    """What the folder's image processor says; without one, ``otherwise``, or the plain rule at the model's own size."""
     own = folder / "preprocess.json"
     if own.is_file():
         return Preprocess.from_json(weights_file.read_json(own))
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (folder / name).is_file():
             return from_transformers(weights_file.read_json(folder / name), side, folder / name)
-    return Preprocess(side)
+    return otherwise or Preprocess(side)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,31 @@ from inarch.preprocess import Preprocess
 HUB_WEIGHTS = ("open_clip_model.safetensors", "model.safetensors")
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be built: open_clip's configuration, its preprocessing, the weights file, and where these came from."""
+
+    config: dict[str, Any]
+    rules: Mapping[str, Any]
+    file: Path | None
+    source: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Both:
+    """A whole two-tower model with its tokenizer."""
+
+    model: nn.Module
+    tokenizer: Any
+    preprocess: Preprocess
+    source: dict[str, Any]
+
+
 def load(address: Address, wish: Wish) -> Backbone:
+    return _built(address, _planned(address, wish), wish)
+
+
+def _planned(address: Address, wish: Wish) -> _Plan:
     if address.folder:
         return _from_folder(address, Path(address.name), wish)
     library = _library()
@@ -45,7 +70,7 @@ def load(address: Address, wish: Wish) -> Backbone:
     file = _weights(address, tag, rules, wish)
     config["quick_gelu"] = bool(rules.get("quick_gelu")) if tag else config.get("quick_gelu", False)
     source = {"name": address.name, "revision": commit(file) if file else None, "licence": None, "model_cfg": config}
-    return _built(address, config, rules, file, wish, source)
+    return _Plan(config, rules, file, source)
 
 
 def _weights(address: Address, tag: str, rules: Mapping[str, Any], wish: Wish) -> Path | None:
@@ -59,7 +84,7 @@ def _weights(address: Address, tag: str, rules: Mapping[str, Any], wish: Wish) -
     return fetch_file(repo, (str(Path(name).with_suffix(".safetensors")),) if name else HUB_WEIGHTS)
 
 
-def _from_folder(address: Address, folder: Path, wish: Wish) -> Backbone:
+def _from_folder(address: Address, folder: Path, wish: Wish) -> _Plan:
     """A folder with ``open_clip_config.json``: open_clip's own, or an exported classifier."""
     fields = weights_file.read_json(folder / "open_clip_config.json")
     if not isinstance(fields.get("model_cfg"), dict):
@@ -68,25 +93,53 @@ def _from_folder(address: Address, folder: Path, wish: Wish) -> Backbone:
     source = {"name": address.name, "revision": None, "licence": weights_file.licence(folder), "model_cfg": fields["model_cfg"]}
     own = folder / "preprocess.json"  # an export's: open_clip's own record has no crop margin
     rules = weights_file.read_json(own) if own.is_file() else fields.get("preprocess_cfg", {})
-    return _built(address, fields["model_cfg"], rules, file, wish, source)
+    return _Plan(fields["model_cfg"], rules, file, source)
 
 
 def _library() -> Any:
     return import_library("open_clip", "open_clip")
 
 
-def _built(address: Address, config: dict[str, Any], rules: Mapping[str, Any], file: Path | None, wish: Wish,
-           source: dict[str, Any]) -> Backbone:
-    native = int(config["vision_cfg"].get("image_size", 224))
+def _sized(address: Address, plan: _Plan, wish: Wish) -> tuple[dict[str, Any], Preprocess]:
+    """The configuration and the preprocessing at the size that is wished."""
+    vision = plan.config["vision_cfg"]
+    native = int(vision.get("image_size", 224))
     side = wish.image_size or native
-    patch = config["vision_cfg"].get("patch_size") or 1  # a ResNet's is null
+    patch = vision.get("patch_size") or 1  # a ResNet's is null
     whole_patches(side, patch if isinstance(patch, int) else patch[0], str(address))
-    config = config | {"vision_cfg": config["vision_cfg"] | {"image_size": side}}
+    rules = plan.rules
+    rule = Preprocess.from_json(dict(rules)) if "fit" in rules else from_open_clip(rules, native, address)
+    return plan.config | {"vision_cfg": vision | {"image_size": side}}, rule.resized(side)
+
+
+def both_towers(address: Address, wish: Wish) -> Both:
+    """The whole model, for texts too; only open_clip's plain CLIP, whose text tower is its own and whose tokenizer comes with it."""
+    plan = _planned(address, wish)
+    config, rule = _sized(address, plan, wish)
+    text = config["text_cfg"]
+    if config.get("custom_text") or any(name in text for name in ("hf_model_name", "hf_tokenizer_name")):
+        raise ConfigError(f"{address}: its text tower or tokenizer is not open_clip's plain one, so its texts cannot be read here; "
+                          "choose a plain CLIP such as ViT-B-32, or the model's transformers copy (clip:NAME)")
+    found = weights_file.shapes(plan.file) if plan.file else {}
+    if "logit_scale" not in found and found:
+        raise Mismatch(f"{plan.file}: an image tower alone; expected both towers of a CLIP")
+    model = _loaded(config, plan.file, found, wish)
+    tokenizer = _library().SimpleTokenizer(context_length=text.get("context_length", 77), **text.get("tokenizer_kwargs", {}))
+    source = plan.source | {"pretrained": plan.file is not None and wish.weights, "model_cfg": config}
+    if plan.file is not None:
+        weights_file.refuse_nonfinite(model, plan.file) if wish.weights else None
+        source["sha256"] = weights_file.sha256([plan.file])
+    return Both(model, tokenizer, rule, source)
+
+
+def _built(address: Address, plan: _Plan, wish: Wish) -> Backbone:
+    config, rule = _sized(address, plan, wish)
+    file, source, side = plan.file, plan.source, rule.size
     found = weights_file.shapes(file) if file else {}
     if file and "head.weight" in found and "logit_scale" not in found:
         model = _classifier_from(file, config, found, wish)
     else:
-        model = ImageClassifier(_tower(config, file, found, wish), nn.Identity())
+        model = ImageClassifier(_loaded(config, file, found, wish).visual, nn.Identity())  # type: ignore[arg-type]
     if wish.image_size:
         prove(model, side, str(address))
     _head(model, config["embed_dim"], wish)
@@ -95,8 +148,6 @@ def _built(address: Address, config: dict[str, Any], rules: Mapping[str, Any], f
     if file is not None:
         weights_file.refuse_nonfinite(model, file) if wish.weights else None
         source["sha256"] = weights_file.sha256([file])
-    rule = Preprocess.from_json(dict(rules)) if "fit" in rules else from_open_clip(rules, native, address)
-    rule = rule.resized(side)
     return Backbone(placed(model, wish), str(address), rule, "open_clip", source, side)
 
 
@@ -123,17 +174,17 @@ def _whole(config: Mapping[str, Any], wish: Wish) -> nn.Module:
         return kind(**fields)
 
 
-def _tower(config: Mapping[str, Any], file: Path | None, found: Mapping[str, tuple[int, ...]], wish: Wish) -> nn.Module:
+def _loaded(config: Mapping[str, Any], file: Path | None, found: Mapping[str, tuple[int, ...]], wish: Wish) -> nn.Module:
     model = _whole(config, wish)
     if file is None or not wish.weights:
-        return model.visual  # type: ignore[return-value]
+        return model
     _refuse_reshaped(file, found, model, wish)
     try:
         with muted():
             _library().load_checkpoint(model, str(file), strict=True)
     except RuntimeError as error:
         raise Mismatch(f"{file}: not the weights of this architecture: {' '.join(str(error).split())[:600]}") from error
-    return model.visual  # type: ignore[return-value]
+    return model
 
 
 def _refuse_reshaped(file: Path, found: Mapping[str, tuple[int, ...]], model: nn.Module, wish: Wish) -> None:

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from inarch import files
-from inarch.backbones import hf, weights_file
+from inarch.backbones import hf, reading, weights_file
 from inarch.backbones.address import VL_CARD, Address
 from inarch.backbones.backbone import Backbone, Wish, drawing, placed
 from inarch.backbones.hub import HF_WEIGHTS, commit, fetch
@@ -27,8 +26,6 @@ from inarch.preprocess import Preprocess
 
 FORMAT = 1
 WORDS = 100  # of each kind that VL-T5 adds to the vocabulary: <extra_id_99..0>, then <vis_extra_id_99..0>
-VOCABULARY = ("tokenizer.json", "vocab.json", "spiece.model")  # without one of these transformers makes up a tokenizer of no words
-TOKENIZER = (*VOCABULARY, "tokenizer_config.json", "merges.txt", "special_tokens_map.json", "added_tokens.json", "generation_config.json")
 MOST = 1 << 16  # of anything that a card may ask for: checked before it is allocated
 IMAGE_WIDTH, IMAGE_TOKENS = 2048, 36  # CLIP RN101's grid, pooled 7 x 7 -> 6 x 6
 CLASSES = {"bart": "BartForConditionalGeneration", "t5": "T5ForConditionalGeneration"}
@@ -92,7 +89,7 @@ def finished(model: VisionLanguage, address: str, wish: Wish, source: dict[str, 
 
 
 def _fetched(address: Address, wish: Wish) -> Path:
-    return fetch(address.name, "config.json", HF_WEIGHTS if wish.weights else (), TOKENIZER, address.at)
+    return fetch(address.name, "config.json", HF_WEIGHTS if wish.weights else (), reading.TOKENIZER, address.at)
 
 
 def from_transformers(folder: Path, wish: Wish) -> tuple[Any, Any]:
@@ -105,42 +102,14 @@ def from_transformers(folder: Path, wish: Wish) -> tuple[Any, Any]:
         with hf.quiet(), drawing(wish):
             language = kind(config)
     else:
-        language = _read(kind, folder, config)
+        language = reading.read(kind, folder, config, spare=("final_logits_bias",))  # a zero buffer
     grow(language, tokenizer, wish)
     return language, tokenizer
 
 
-def _read(kind: Any, folder: Path, config: Any) -> Any:
-    for path in weights_file.in_folder(folder, HF_WEIGHTS):
-        weights_file.shapes(path)
-    try:
-        with hf.quiet():
-            language, info = kind.from_pretrained(folder, config=config, dtype=torch.float32, use_safetensors=True,
-                                                  output_loading_info=True, local_files_only=True,
-                                                  ignore_mismatched_sizes=True)  # they are named and refused below
-    except (OSError, RuntimeError, ValueError) as error:
-        raise Corrupt(f"{folder}: transformers cannot read the weights: {error}") from error
-    missing = set(info["missing_keys"]) - {"final_logits_bias"}  # a zero buffer; what is tied does not count as missing
-    if missing or info["mismatched_keys"]:
-        odd = weights_file.listed(missing or {name for name, *_ in info["mismatched_keys"]})
-        raise Mismatch(f"{folder}: the weights lack, or hold in another shape, {odd}, which config.json asks for")
-    extra = weights_file.strangers(info["unexpected_keys"], language.state_dict())
-    if extra:
-        raise Mismatch(f"{folder}: the weights hold {weights_file.listed(extra)}, for which config.json has no place")
-    weights_file.refuse_nonfinite(language, folder)
-    return language
-
-
 def tokenizer_of(folder: Path) -> Any:
     """The folder's tokenizer with the words of VL-T5 added behind its own, in their published order."""
-    if not any((folder / name).is_file() for name in VOCABULARY):
-        raise ConfigError(f"{folder}: no tokenizer; expected {' or '.join(VOCABULARY)} beside the model: tokenizer.save_pretrained(folder)")
-    try:
-        with hf.quiet():
-            tokenizer = hf.transformers().AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(f"{folder}: no tokenizer that transformers can read ({str(error).splitlines()[0]}); save it beside the model: "
-                          "tokenizer.save_pretrained(folder)") from error
+    tokenizer = reading.tokenizer_of(folder)
     known = tokenizer.get_vocab()
     words = [f"<{kind}_{k}>" for kind in ("extra_id", "vis_extra_id") for k in reversed(range(WORDS))]
     new = [word for word in words if word not in known]

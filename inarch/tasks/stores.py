@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inarch import files
-from inarch.backbones.address import VL_CARD, WEIGHTS, parse
+from inarch.backbones.address import backbone_tower
 from inarch.data.pairs import Pairs, places
-from inarch.errors import ConfigError, DataError, InarchError
+from inarch.errors import ConfigError, DataError
 from inarch.tasks.task import Start
 from inarch.training.machine import main_first
 
@@ -83,16 +83,6 @@ def tower_of(start: Start) -> str:
     recorded = start.stored.data["features"].get("tower", "") if start.stored is not None else ""
     found = start.recipe.tower or recorded or backbone_tower(start.locate(start.recipe.backbone))
     return start.locate(found) if found else ""
-
-
-def backbone_tower(address: str) -> str:
-    """What a backbone's own folder names."""
-    try:
-        found = parse(address)
-    except InarchError:
-        return ""  # loading will say what is wrong
-    card = (Path(found.name) if found.folder else WEIGHTS / found.name) / VL_CARD
-    return str(files.parse_json(files.read(card), card).get("tower") or "") if card.is_file() else ""
 
 
 def _at_hand(tasks: Tasks) -> dict[str, Any]:
