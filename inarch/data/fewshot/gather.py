@@ -43,6 +43,10 @@ class Gather:
     def wrong(self, where: str, reason: str) -> None:
         self.problems.append(Problem(where, reason))
 
+    def declare(self, label: int, name: str, where: str) -> None:
+        """A class that the data set lists, whether or not it has images."""
+        self.names[label] = class_name(name), where
+
     def add(self, part: str, where: str, path: Any, label: Any, name: Any, *, exists: bool = False) -> None:
         """Take one row, or say what is wrong with it; ``exists``: the file was seen in its folder."""
         reasons = [r for r in (self._path(path), self._label(label), self._name(label, name)) if r]

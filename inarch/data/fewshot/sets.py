@@ -43,7 +43,7 @@ SETS = {
         _split("StanfordCars", "stanford_cars", ".", PLAIN, 196, (6_509, 1_635, 8_041)),
         _split("OxfordFlowers", "oxford_flowers", "jpg", "a photo of a {}, a type of flower.", 102, (4_093, 1_633, 2_463)),
         _split("Food101", "food-101", "images", "a photo of {}, a type of food.", 101, (50_500, 20_200, 30_300)),
-        Published("FGVCAircraft", "fgvc_aircraft", "images", "aircraft", "a photo of a {}, a type of aircraft.", 100, (3_334, 3_333, 3_333)),
+        Published("FGVCAircraft", "fgvc_aircraft", "images", "aircraft", "a photo of a {}, a type of aircraft.", 100, (3334, 3333, 3333)),
         _split("SUN397", "sun397", "SUN397", PLAIN, 397, (15_880, 3_970, 19_850)),
         _split("DescribableTextures", "dtd", "images", "{} texture.", 47, (2_820, 1_128, 1_692)),
         _split("EuroSAT", "eurosat", "2750", "a centered satellite photo of {}.", 10, (13_500, 5_400, 8_100)),
