@@ -35,11 +35,11 @@ from mini_vit.probe import probe_digits, probe_part
 from mini_vit.sources import SHA256, SIDE, TEACHER, Part, load_parts, sha256, verify
 from mini_vit.train import Pool, Settings, Student, head_accuracy, pool, start_maps, train
 from safetensors.torch import load_file, save_file
+from shipped import ROOT, write_json
 
 from inarch.backbones.torchvision import mend_torchvision
 from inarch.preprocess import Preprocess
 
-ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "inarch/backbones/weights/mini-vit"
 SHAPE: dict[str, Any] = {
     "image_size": SIDE, "patch_size": 8, "hidden_size": 128, "num_hidden_layers": 6, "num_attention_heads": 4,
@@ -69,13 +69,6 @@ def write_weights(model: Any, out: Path) -> None:
     os.replace(out / "model.safetensors.part", out / "model.safetensors")
     write_json(out / "config.json", config)
     write_json(out / "preprocess.json", Preprocess(size=SIDE).to_json())
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(part, path)
 
 
 def teach(folder: Path, cache: Path, data: Pool) -> Lesson:

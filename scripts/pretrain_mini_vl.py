@@ -20,12 +20,10 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from collections import Counter
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +32,11 @@ from mini_vl.card import write_section
 from mini_vl.lessons import CAPTIONED, COMPARED, CYCLE, PER_SCENE, SCENES, pool
 from mini_vl.measure import SEED, measured
 from mini_vl.train import MiniVL, Settings, train_eyes, train_together
-from mini_vl.write import read_back, write, write_json
+from mini_vl.write import read_back, write
+from shipped import ROOT, commit, write_json
 
 from inarch.backbones.torchvision import mend_torchvision
 
-ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "inarch/backbones/weights/mini-vl"
 RECORD = ROOT / "results/mini-vl/pretrain.json"
 
@@ -86,7 +84,7 @@ def conditions(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     processor = f"{os.cpu_count()}-core {platform.machine()} CPU ({torch.backends.cpu.get_cpu_capability()})"
     return {
         "command": f"OMP_NUM_THREADS={args.threads} python scripts/pretrain_mini_vl.py {flags} --scratch DIR",
-        "commit": commit(),
+        "commit": commit(["inarch/scenes", "scripts/mini_vl", "scripts/pretrain_mini_vl.py"]),
         "settings": asdict(settings),
         "data": {"pictures": settings.pictures, "style": "plain", "lessons": dict(Counter(CYCLE)), "pictures_per_lesson":
                  {"vqa": SCENES, "caption": CAPTIONED, "nlvr": COMPARED}, "questions_per_picture": PER_SCENE},
@@ -94,17 +92,6 @@ def conditions(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
                      "numpy": numpy.__version__},
         "hardware": f"{processor}, threads used: {args.threads}",
     }
-
-
-def commit() -> str:
-    """Of the checkout, with a mark where it was not clean."""
-    try:
-        run = partial(subprocess.run, check=True, capture_output=True, text=True, cwd=ROOT)
-        paths = ["inarch/scenes", "scripts/mini_vl", "scripts/pretrain_mini_vl.py"]
-        changed = run(["git", "status", "--porcelain", *paths]).stdout.strip()
-        return run(["git", "rev-parse", "HEAD"]).stdout.strip() + (" with changes" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def arguments() -> argparse.Namespace:

@@ -9,7 +9,7 @@ Files whose sha256 is not the recorded one are refused.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,12 +88,12 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def verify(folder: Path) -> None:
+def verify(folder: Path, names: Sequence[str] = tuple(SHA256)) -> None:
     """Every file is there and is byte for byte the one this script was written for."""
-    for name, expected in SHA256.items():
-        path = folder / name
+    for name in names:
+        path, expected = folder / name, SHA256[name]
         if not path.is_file():
-            raise Incomplete(f"{path}: not found; --data must hold {', '.join(SHA256)}")
+            raise Incomplete(f"{path}: not found; --data must hold {', '.join(names)}")
         if (found := sha256(path)) != expected:
             raise Corrupt(f"{path}: sha256 {found}, expected {expected}; fetch the recorded file again")
 
@@ -116,13 +116,18 @@ def read(source: Source, folder: Path, seed: int) -> Part:
 def read_emoji(source: Source, file: Any, seed: int) -> Part:
     """All three vendors; label = category. Nine tenths of the *base* emoji train, one measures; the *novel* ones stay unseen."""
     category, images = np.unique(file["category"], return_inverse=True)[1], file["images"]
-    order = np.random.default_rng([seed, 3]).permutation(np.flatnonzero(file["is_base"]))
-    val, train = np.split(order, [len(order) // 10])
-    novel = np.flatnonzero(file["is_base"] == 0)
+    train, val, novel = emoji_rows(file["is_base"], seed)
     x_train, x_val, x_novel = (images[:, chosen].reshape(-1, SIDE, SIDE, 3) for chosen in (train, val, novel))
     y_train, y_val = (np.tile(category[chosen], len(images)) for chosen in (train, val))
     held = frozenset(fingerprints(x_val) + fingerprints(x_novel))
     return Part(source, int(category.max()) + 1, x_train, y_train, x_val, y_val, held)
+
+
+def emoji_rows(is_base: Array, seed: int) -> tuple[Array, Array, Array]:
+    """Emoji that train, that measure, and that stay unseen."""
+    order = np.random.default_rng([seed, 3]).permutation(np.flatnonzero(is_base))
+    val, train = np.split(order, [len(order) // 10])
+    return train, val, np.flatnonzero(is_base == 0)
 
 
 def read_easy_vqa(source: Source, file: Any) -> Part:

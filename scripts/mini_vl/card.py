@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from shipped import put_section
+
 HEADING = "## mini-vl and mini-eyes\n"
 SECTION = (
     HEADING
@@ -78,6 +80,4 @@ def row(style: str, record: dict[str, Any], groups: list[str]) -> str:
 
 
 def write_section(record: dict[str, Any], page: Path) -> None:
-    """At the end of the page, in the place of an earlier one."""
-    before = page.read_text().partition(HEADING)[0].rstrip("\n")
-    page.write_text(f"{before}\n\n{section(record)}")
+    put_section(page, HEADING, section(record))

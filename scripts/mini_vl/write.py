@@ -6,14 +6,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from shipped import halve, recorded, tidy, write_json
 
-from inarch.backbones import weights_file
 from inarch.backbones.vl import save
 from inarch.preprocess import Preprocess
 from inarch.scenes.world import SIDE
@@ -37,41 +35,7 @@ def write(whole: MiniVL, folder: Path) -> dict[str, Any]:
     halve(eyes / "model.safetensors", keep="resnet.")
     tidy(eyes / "config.json")
     write_json(eyes / "preprocess.json", Preprocess(size=SIDE).to_json())
-    return {name: _recorded(place) for name, place in (("mini-vl", folder), (EYES, eyes))}
-
-
-def _recorded(folder: Path) -> dict[str, Any]:
-    """The folder's ``origin.json``, written, and what the record says of it."""
-    files = sorted(folder.rglob("*.safetensors"))
-    digest = weights_file.sha256(files)
-    write_json(folder / "origin.json", ORIGIN | {"sha256": digest})
-    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
-    numbers = sum(value.numel() for path in files for value in load_file(path).values())
-    return {"sha256": digest, "bytes": sizes, "parameters": numbers}
-
-
-def halve(path: Path, keep: str = "") -> None:
-    """Floating-point tensors whose name begins with ``keep``, in half precision."""
-    values = {name: value for name, value in load_file(path).items() if name.startswith(keep)}
-    part = path.with_name(path.name + ".part")
-    save_file({name: value.half() if value.is_floating_point() else value for name, value in values.items()}, part, {"format": "pt"})
-    part.chmod(0o644)
-    part.replace(path)
-
-
-def tidy(path: Path) -> None:
-    """Without what says nothing about the weights; stored in half precision, meant to be computed with in single."""
-    config = json.loads(path.read_text())
-    for key in ("id2label", "label2id", "transformers_version"):
-        config.pop(key, None)
-    write_json(path, config | {"dtype": str(torch.float32).removeprefix("torch.")})
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=2) + "\n")
-    part.replace(path)
+    return {name: recorded(place, ORIGIN) for name, place in (("mini-vl", folder), (EYES, eyes))}
 
 
 def read_back(whole: MiniVL, folder: Path) -> MiniVL:

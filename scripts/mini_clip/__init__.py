@@ -1,0 +1,1 @@
+"""What ``pretrain_mini_clip.py`` is made of."""
