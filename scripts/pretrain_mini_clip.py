@@ -52,10 +52,14 @@ RENDERED = {"things": 0.4, "digits": 0.2, "scenes": 0.4}  # of all rendered pict
 
 def shown(sets: list[Named], settings: Settings, workers: int) -> list[Shown]:
     """Everything that is trained on, with its texts."""
-    found = [Shown(one.name, squashed(one.part.x_train), [(one.names[label],) for label in one.part.y_train], *SHARES[one.name]) for one in sets]
+    found = [Shown(one.name, squashed(one.part.x_train), called(one), *SHARES[one.name]) for one in sets]
     counts = {kind: round(settings.pictures * share) for kind, share in RENDERED.items()}
     pictures = drawn(counts, settings.seed, workers)
     return found + [Shown(kind, *pictures[kind], *SHARES[kind], described=kind == "scenes") for kind in pictures]
+
+
+def called(one: Named) -> list[tuple[str, ...]]:
+    return [(one.names[label],) for label in one.part.y_train]
 
 
 def texts_of(everything: list[Shown]) -> set[str]:
