@@ -38,8 +38,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "checkpoint": ("load", "save"), "counting": ("count", "sites"), "errors": ("CannotFold", "CannotGraft", "InarchError"),
     "grafting": ("graft", "ungraft"), "merging": ("merge", "unmerge"), "switching": ("disabled", "use"),
-    "methods": ("ARC", "VLPET", "AdaRing", "AddedBias", "BitFit", "Bottleneck", "Compacter", "Frozen", "Full", "FullRank", "HyperFormer", "Linear",
-                "LoRA", "Prompt"),
+    "methods": ("ARC", "VLPET", "AdaRing", "AddedBias", "BitFit", "Bottleneck", "Compacter", "Frozen", "Full", "FullRank", "HyperFormer",
+                "Linear", "LoRA", "Prompt"),
     "predict": ("Predictor",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

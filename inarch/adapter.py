@@ -56,6 +56,7 @@ class Adapter(nn.Module):
     """
 
     reads: Literal["normed", "residual"] = "normed"
+    strength: float | None = None  # multiple of its scale at present; None: it has none that could be changed
 
     @property
     def stochastic(self) -> bool:
@@ -103,6 +104,9 @@ class Method(ABC):
     layers: Layers = None
     towers: tuple[str, ...] | None = None
 
+    trains: ClassVar[bool] = True  # False: the frozen base as it comes is a method too, where a row thaws nothing of it
+    paces: ClassVar[dict[str, float]] = {}  # component of a trained tensor's name -> multiple of the learning rate; it never decays
+    probed: ClassVar[tuple[str, ...]] = ()  # components of names of tensors that held-out classes can choose instead of the training
     unset: ClassVar[dict[str, Any]] = {}  # fields that may stay None until a backbone is at hand -> their value where it states none
 
     def __post_init__(self) -> None:

@@ -50,6 +50,7 @@ class Scion(nn.Module):
         self.kept = Bag()
         self.active = False
         self.prepared: dict[str, Any] = {}
+        self.held: frozenset[str] = frozenset()  # trained tensors that stay as they are for now
         self.wish: tuple[str, ...] = ()  # the roles or patterns the user asked to thaw
         self.head: nn.Module | None = None  # the graft's own head while it is not in the model
         self.brought_head = False

@@ -18,7 +18,7 @@ from inarch.tasks import task_of
 from inarch.tasks.task import Start
 from inarch.training.score import Alone
 
-PARTS = ("train", "val", "test")
+PARTS = ("train", "val", "test", "novel")
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,10 +55,12 @@ def rebuild(run: str | Path, device: str = "cpu") -> Rebuilt:
     extra = inarch.load(model, found.adapter)
     if (extra.get("classes"), extra.get("preprocess")) != ([*card.classes], card.preprocess):
         raise Mismatch(f"{found.adapter} and {found.card_file} disagree on classes or preprocessing; restore the run folder")
-    return Rebuilt(found, recipe, card, kind.net(model, recipe).to(where).eval(), where)
+    net = kind.net(model, recipe).to(where).eval()
+    kind.ready(net, recipe, card)
+    return Rebuilt(found, recipe, card, net, where)
 
 
-def evaluate(run: str | Path, split: Literal["train", "val", "test"] = "test", *, data: str | None = None, device: str = "auto",
+def evaluate(run: str | Path, split: Literal["train", "val", "test", "novel"] = "test", *, data: str | None = None, device: str = "auto",
              batch_size: int | None = None, progress: Any = None) -> dict[str, Any]:
     """Metrics of a run on a part of its own data, or of other ``data`` of the same kind; ``progress(done, total)`` ticks.
 
@@ -69,6 +71,8 @@ def evaluate(run: str | Path, split: Literal["train", "val", "test"] = "test", *
     rebuilt = rebuild(run, device)
     engine, recipe = Alone(rebuilt.device), rebuilt.recipe
     start = Start(recipe, rebuilt.run, engine, rebuilt.card)
+    if split == "novel" and recipe.kind != "match":
+        raise ConfigError("split='novel' is of a few-shot run with held-back classes; this run has train, val and test")
     part = task_of(recipe).again(start, rebuilt.net, split, data, batch_size or recipe.eval_batch_size)
     try:
         return part.metrics(part.found(engine, rebuilt.net, progress))

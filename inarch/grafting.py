@@ -49,7 +49,7 @@ def graft(
     _refuse_residual(stacks, built)
     scion = Scion(method, stacks, built, list(thawed))
     scion.wish, scion.head, scion.brought_head = wish, head, head is not None
-    if not scion.keys and not thawed and head is None:
+    if method.trains and not scion.keys and not thawed and head is None:
         raise CannotGraft(f"{method} would train nothing on {type(model).__name__}; name what to thaw, e.g. thaw='head'")
 
     _freeze(model, container)

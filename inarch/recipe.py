@@ -8,34 +8,26 @@
 An unknown key, a value of another type or out of range is refused by name, before anything is loaded. Sources of the defaults:
 [4.1] the common part of ARC's released training scripts (arXiv 2310.06234, repository DavidYanAnDe/ARC at 8227d57); [VTAB]
 and [FGVC] their two settings; [VPT] tuning on the validation part, reporting the last epoch (arXiv 2203.12119); [VL] VL-PET's
-released training scripts (arXiv 2308.09804, repository HenryHZY/VL-PET at 7430cad). The backbone says which kind of run it is: a
-vision-language one generates text, any other classifies.
+released training scripts (arXiv 2308.09804, repository HenryHZY/VL-PET at 7430cad); [MMA] the release of Multi-Modal Adapter
+(repository ZjjConan/Multi-Modal-Adapter at 547ee34); [ours] no paper: the design of our AdaRing. The backbone says which kind of
+run it is: a vision-language one generates text, two towers match images and names, any other classifies.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from inarch.adapter import Method
-from inarch.backbones.address import VL_CARD
 from inarch.errors import ConfigError, nearest
 from inarch.methods import method_named
+from inarch.recipe_rules import contradictions, defaults, kind_of, reasons, schemed
 from inarch.toml import read_toml
 
 PRESET = "hf:google/vit-base-patch16-224-in21k"  # documented in inarch/backbones/hub.py
 FREE = frozenset({"out", "workers", "tensorboard", "report", "report_to", "checkpoint_every", "keep"})  # may change on resume
-
-# where ARC's learning rate would be wrong: the image-classification guides of peft and of transformers, both on ViT-B and Food-101
-LR = {"lora": 5e-3, "full": 5e-5}
-# a vision-language backbone has no head to thaw; method, epochs and rates are [VL]'s, the rest of its settings stands in recipes/
-GENERATION: dict[str, Any] = {"method": "vlpet", "thaw": (), "epochs": 20, "lr": 1e-3}
-GENERATION_LR = {"full": 1e-4}
-GENERATIVE = ("vl:", "config:vl-")  # how the address of a backbone that generates begins
-EMBEDDED = "mini-vl"  # and the one that comes with the package
 
 Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -52,6 +44,11 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _sentences(value: Any) -> Any:
+    """A sentence has commas of its own: a lone string is one template."""
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
 class Recipe(BaseModel):
     """See the comments for each field; ``set`` holds the fields of the method."""
 
@@ -60,6 +57,7 @@ class Recipe(BaseModel):
     # what
     data: Text  # address: folder, .npz, .csv, .jsonl, VTAB-1k folder, datasets:NAME, digits; with tasks, the folder of their files
     backbone: Text = PRESET  # address: hf:NAME, timm:NAME, open_clip:ARCH/TAG, vl:NAME, config:NAME, a folder, mini-vit, mini-vl
+    recipe: Literal["", "mma"] = ""  # "mma": optimiser, rate, epochs, batch and losses of [MMA], whatever the method
     method: Text = "arc"
     set: dict[str, Any] = {}  # fields of the method; the method's own defaults are its paper's
     thaw: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = ("head",)  # roles that train beside the method
@@ -86,19 +84,36 @@ class Recipe(BaseModel):
     data_order: Literal["seeded", "published"] = "seeded"  # [VL] draws examples and tasks by the epoch alone, whatever the seed
     watch: FromZero = 0  # validation examples of each task scored between epochs; 0: all
 
+    # two towers: images matched with the names of classes, or with captions
+    protocol: Literal["base-to-novel", "all", "retrieval"] = "base-to-novel"  # learn half of the classes, all of them, or captions
+    shots: FromZero = 16  # training images per class, drawn by the seed as in CoOp's code; 0: all
+    templates: Annotated[tuple[str, ...], BeforeValidator(_sentences)] = ("a photo of a {}.",)  # [MMA]; "coop": CoOp's for the data
+    transfer: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = ()  # other data, scored as it is at the end, all its classes
+    names_per_update: FromZero = 0  # class names an update compares with: those of its images and others by lot; 0: all
+    keep_text: NotNegative = 0.0  # weight of 1 - cosine between class names' features and the frozen model's
+    keep_image: NotNegative = 0.0  # the same of images
+    keep_logits: NotNegative = 0.0  # weight of KL(frozen model's classes || adapted model's)
+    keep_scale: NotNegative = 0.0  # weight of 1 - cosine to the features at a random part of the adapters' scale
+    probe: Literal["off", "gates"] = "off"  # "gates": learn the method's gates first, on base classes that its cores do not see
+    probe_share: Share = 0.3  # of the updates, spent on the probe before the fit
+    least_updates: FromZero = 0  # epochs are lengthened by further passes over the data until there are as many
+    most_updates: FromZero = 0  # and cut short where there would be more; 0: as many as there are
+
     # images
     image_size: Whole | None = None  # None: the backbone's own
     resize: Literal["backbone", "squash", "crop"] = "backbone"  # [VTAB] squashes; the default is what the backbone saw
     normalise: Literal["backbone", "imagenet", "half", "none"] = "backbone"  # [4.1] uses imagenet, whatever the backbone saw
-    augment: Literal["none", "flip", "fgvc"] = "none"  # [VTAB] none; [FGVC] resize 256/224, random crop, flip
+    augment: Literal["none", "flip", "fgvc", "clip"] = "none"  # [VTAB] none; [FGVC] resize 256/224, random crop, flip; [MMA] clip
 
-    # optimisation: AdamW, betas 0.9 and 0.999
+    # optimisation: betas 0.9 and 0.999, momentum 0.9
     epochs: Whole = 100  # [4.1]
     warmup_epochs: NotNegative | None = None  # None: a tenth of the epochs, as 10 of 100 in [4.1]
     batch_size: Whole = 32  # [4.1]; over all processes, per backward pass
     accumulate: Whole = 1  # backward passes per update
     lr: Positive = 1e-2  # [VTAB] 1e-2; [FGVC] 5e-3; for LoRA 5e-3, for full fine-tuning 5e-5
-    schedule: Literal["cosine", "linear"] = "cosine"  # after the warm-up [4.1]; [VL] linear, to zero
+    schedule: Literal["cosine", "linear", "cosine-epochs"] = "cosine"  # after the warm-up [4.1]; [VL] linear, to zero; [MMA] by epoch
+    warmup_lr: NotNegative | None = None  # one rate throughout the warm-up, instead of a rise
+    optimizer: Literal["adamw", "sgd"] = "adamw"  # [4.1]; [MMA] sgd with momentum 0.9
     adam_eps: Positive = 1e-8  # [4.1]; [VL] 1e-6
     weight_decay: NotNegative = 0.0  # [VTAB] 0; [FGVC] and [VL] 1e-2
     decay: Literal["all", "no-bias"] = "all"  # what weight_decay is applied to [4.1]; [VL] all but biases
@@ -115,7 +130,7 @@ class Recipe(BaseModel):
     workers: FromZero = 0  # processes that read images
     threads: FromZero = 0  # of torch; 0: as it chooses
     eval_batch_size: Whole = 256  # [4.1]
-    cache_features: bool = True  # a linear probe without augmentation runs the backbone once per image
+    cache_features: bool = True  # what lies before the first trained number runs once per image or name, where that is exact
 
     # record
     evaluate_every: Whole = 1  # epochs between scores of the validation part
@@ -130,20 +145,25 @@ class Recipe(BaseModel):
         """A checked recipe; ``ConfigError`` naming ``where``, the key, what was found and what was expected."""
         for key in fields.keys() - Recipe.model_fields.keys():
             raise ConfigError(f"{where}: unknown key {key!r}; {nearest(key, Recipe.model_fields)}")
-        fields = _schemed(fields)
-        fields = _defaults(fields) | fields
+        fields = schemed(fields)
+        fields = defaults(fields) | fields
         try:
             recipe = Recipe.model_validate(fields)
         except ValidationError as problem:
-            raise ConfigError(f"{where}: {_reasons(problem)}") from None
+            raise ConfigError(f"{where}: {reasons(problem)}") from None
         recipe.method_config()
-        _contradictions(recipe, where)
+        contradictions(recipe, where)
         return recipe
 
     @property
     def generates(self) -> bool:
         """Whether this run's backbone generates text from images and text; it classifies otherwise."""
-        return _generates(self.backbone)
+        return self.kind == "generate"
+
+    @property
+    def kind(self) -> Literal["classify", "generate", "match", "retrieve"]:
+        """What this run learns: the backbone says it, and for two towers the protocol."""
+        return kind_of(self.backbone, self.protocol)
 
     def method_config(self) -> Method:
         """The method with its fields, as ``inarch.graft`` takes it."""
@@ -163,66 +183,6 @@ class Recipe(BaseModel):
         mine, theirs = self.model_dump(), other.model_dump()
         mine["set"], theirs["set"] = self.method_config().fields(), other.method_config().fields()
         return [f"{key}: {mine[key]!r} -> {theirs[key]!r}" for key in mine if key not in FREE and mine[key] != theirs[key]]
-
-
-def _generates(backbone: Any) -> bool:
-    return isinstance(backbone, str) and (backbone.startswith(GENERATIVE) or backbone == EMBEDDED)
-
-
-def _schemed(fields: dict[str, Any]) -> dict[str, Any]:
-    """A vision-language folder that is named without its scheme gets it: the address alone says which kind of run it is."""
-    backbone = fields.get("backbone")
-    if not isinstance(backbone, str) or "\0" in backbone or _generates(backbone):
-        return fields
-    return fields | {"backbone": f"vl:{backbone}"} if os.path.isfile(os.path.join(os.path.expanduser(backbone), VL_CARD)) else fields
-
-
-def _defaults(fields: dict[str, Any]) -> dict[str, Any]:
-    """What the method and the kind of run say of fields that are not given."""
-    method, generates = fields.get("method"), _generates(fields.get("backbone"))
-    rates = GENERATION_LR if generates else LR
-    own = {"lr": rates[method]} if isinstance(method, str) and method in rates else {}
-    return (GENERATION if generates else {}) | own
-
-
-def _contradictions(recipe: Recipe, where: str) -> None:
-    wrong = {
-        "warmup_epochs must end before the last epoch does": recipe.warmup() > recipe.epochs,
-        "fit='train+val' leaves nothing to select on; use selection='none'":
-            recipe.fit == "train+val" and recipe.selection == "val",
-        "sampling='balanced' and class_weights='balanced' correct for the same thing twice; choose one":
-            recipe.sampling == recipe.class_weights == "balanced",
-        "sampling='balanced' needs one label per image; use class_weights='balanced'":
-            recipe.multilabel and recipe.sampling == "balanced",
-        "val_fraction and test_fraction leave no training images": recipe.val_fraction + recipe.test_fraction >= 1,
-        "tasks are answered by a vision-language backbone; choose one, such as backbone='vl:facebook/bart-base'":
-            bool(recipe.tasks) and not recipe.generates,
-        "features or tower feed a vision-language backbone; leave them out, or choose backbone='vl:facebook/bart-base'":
-            bool(recipe.features or recipe.tower) and not recipe.generates,
-        "tasks names a task twice": len(set(recipe.tasks)) < len(recipe.tasks),
-        "data_order='published' is the order of a vision-language run": recipe.data_order == "published" and not recipe.generates,
-        "class_weights, sampling and multilabel are of classification; leave them out": recipe.generates and
-            (recipe.multilabel or recipe.class_weights != "none" or recipe.sampling != "shuffle"),
-    }
-    for reason, holds in wrong.items():
-        if holds:
-            raise ConfigError(f"{where}: {reason}")
-
-
-def _reasons(problem: ValidationError) -> str:
-    return "; ".join(_reason(error) for error in problem.errors())
-
-
-def _reason(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "missing":
-        return f"{key} is missing"
-    message = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    found = error["input"]
-    near = ""
-    if error["type"] == "literal_error" and isinstance(found, str):
-        near = f"; {nearest(found, error['ctx']['expected'].replace(' or ', ', ').replace(chr(39), '').split(', '))}"
-    return f"{key}={found!r}; expected {message}{near}"
 
 
 def _word(address: str) -> str:

@@ -1,14 +1,14 @@
-"""use and disabled: which of a model's adapters is on, with its own thawed values and head."""
+"""use, disabled, strength: which of a model's adapters is on, with its own thawed values and head, and how strongly."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from torch import nn
 
 from inarch.container import Container, Scion, container_of
-from inarch.errors import CannotGraft
+from inarch.errors import CannotGraft, ConfigError
 
 
 def use(model: nn.Module, *names: str) -> nn.Module:
@@ -35,6 +35,33 @@ def disabled(model: nn.Module) -> Iterator[nn.Module]:
         yield model
     finally:
         use(model, *names)
+
+
+@contextmanager
+def strength(model: nn.Module, value: float) -> Iterator[nn.Module]:
+    """The active adapters at ``value`` times their scale, for a moment: 0 gives the frozen base's outputs, its thawed values aside.
+
+    Raises ``ConfigError`` where the method has no scale that could be changed.
+    """
+    found = [adapter for scion in container_of(model).active().values() for adapter in scion.adapters().values()]
+    if not found or any(adapter.strength is None for adapter in found):
+        raise ConfigError("strength: the active adapters have no scale to change; AdaRing's have")
+    before = [adapter.strength for adapter in found]
+    for adapter in found:
+        adapter.strength = value
+    try:
+        yield model
+    finally:
+        for adapter, old in zip(found, before, strict=True):
+            adapter.strength = old
+
+
+def hold(model: nn.Module, names: Iterable[str]) -> None:
+    """From now on these tensors of the active adapter (by their names in it) stay as they are, until it is taken off."""
+    (scion,) = container_of(model).active().values()
+    scion.held = frozenset(names)
+    for name, parameter in scion.trained().items():
+        parameter.requires_grad_(name not in scion.held)
 
 
 def _refuse_clashes(wanted: dict[str, Scion]) -> None:
@@ -77,6 +104,6 @@ def _activate(model: nn.Module, container: Container, scion: Scion) -> None:
     for name in scion.thawed:
         parameters[name].data.copy_(scion.kept[name])
         parameters[name].requires_grad_(True)
-    for parameter in scion.trained().values():
-        parameter.requires_grad_(True)
+    for name, parameter in scion.trained().items():
+        parameter.requires_grad_(name not in scion.held)
     scion.active = True

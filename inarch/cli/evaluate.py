@@ -11,7 +11,7 @@ SINGLE = ("accuracy", "top5", "mAP", "micro_f1", "macro_f1", "loss", "vqa_accura
 
 def run(
     run: Annotated[str, typer.Argument(help="A finished run folder.")],
-    split: Annotated[Literal["train", "val", "test"], typer.Option(help="Which part of the data.")] = "test",
+    split: Annotated[Literal["train", "val", "test", "novel"], typer.Option(help="Which part of the data.")] = "test",
     data: Annotated[str | None, typer.Option(metavar="DATA", show_default=False, help="Other data of its kind.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print every number, per class too, as JSON.")] = False,

@@ -3,6 +3,7 @@
     none   the backbone's own preprocessing, deterministic                                   (VTAB-1k)
     fgvc   short side to size * 256 / 224, random crop of size x size, mirrored with p = 1/2   (FGVC)
     flip   as none, mirrored with p = 1/2
+    clip   a crop of 8 to 100 % of the area, sides 3:4 to 4:3, squashed to the size, mirrored with p = 1/2   (CoOp, MMA)
 
 The chance of a sample is ``numpy.random.default_rng(key)`` with ``key = (seed, epoch, index)``: the same whatever worker
 draws it, in whatever order, before or after a resume.
@@ -10,6 +11,7 @@ draws it, in whatever order, before or after a resume.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,8 +22,9 @@ from PIL import Image, ImageOps
 from inarch.errors import ConfigError, nearest
 from inarch.preprocess import Preprocess
 
-Augment = Literal["none", "fgvc", "flip"]
-AUGMENTS = ("none", "fgvc", "flip")
+Augment = Literal["none", "fgvc", "flip", "clip"]
+AUGMENTS = ("none", "fgvc", "flip", "clip")
+AREA, SHAPE = (0.08, 1.0), math.log(4 / 3)  # clip: share of the area, log of the widest side ratio
 MARGIN = 256 / 224  # fgvc: the resized short side over the crop
 MAX_RESIZED = 50_000_000  # pixels; a 1 x 5000 strip resized to a short side of 256 would have 327 million
 
@@ -54,7 +57,8 @@ class Transform:
         if key is None:
             raise ConfigError(f"augment {self.augment!r} draws at random; pass key=(seed, epoch, index)")
         rng = np.random.default_rng(key)
-        image = self._cropped(image, rng) if self.augment == "fgvc" else self._fitted(image)
+        drawn = {"fgvc": self._cropped, "clip": self._resized_crop}.get(self.augment)
+        image = self._fitted(image) if drawn is None else drawn(image, rng)
         return np.asarray(ImageOps.mirror(image) if rng.random() < 0.5 else image)
 
     def normalise(self, pixels: np.ndarray) -> torch.Tensor:
@@ -77,6 +81,20 @@ class Transform:
         left = int(rng.integers(0, width - size + 1))
         top = int(rng.integers(0, height - size + 1))
         return self._window(image, (width, height), left, top)
+
+    def _resized_crop(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
+        """A box of random area and shape; after ten that do not fit, the largest of an allowed shape in the middle."""
+        size = (self.preprocess.size,) * 2
+        for _ in range(10):
+            area, shape = image.width * image.height * rng.uniform(*AREA), math.exp(rng.uniform(-SHAPE, SHAPE))
+            width, height = round(math.sqrt(area * shape)), round(math.sqrt(area / shape))
+            if 0 < width <= image.width and 0 < height <= image.height:
+                left, top = int(rng.integers(0, image.width - width + 1)), int(rng.integers(0, image.height - height + 1))
+                return image.resize(size, self._filter, box=(left, top, left + width, top + height))
+        width = min(image.width, round(image.height * math.exp(SHAPE)))
+        height = min(image.height, round(image.width * math.exp(SHAPE)))
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        return image.resize(size, self._filter, box=(left, top, left + width, top + height))
 
     def _window(self, image: Image.Image, resized: tuple[int, int], left: int, top: int) -> Image.Image:
         """The ``size`` x ``size`` window at (left, top) of ``image`` resized to ``resized``."""

@@ -12,10 +12,8 @@ cores, layer-specific slices and co-operating ranks; the equations are our desig
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +21,7 @@ from torch.nn import functional as F
 
 from inarch.adapter import Adapter, Built, Method, Parallel, Post, within
 from inarch.errors import CannotFold, CannotGraft, ConfigError
+from inarch.methods.mma import Rescale
 from inarch.methods.ring_bank import HEAD, Bank, Draw, Ranks, Slices, Unit
 from inarch.methods.ring_plan import Place, planned
 from inarch.ports import Layers, Stack
@@ -38,10 +37,10 @@ class AdaRing(Method):
 
     site: ``parallel`` (a bottleneck of width ``bottleneck`` around the block), or linear and foldable: ``post`` (on what attention and MLP
     leave) and ``lora`` (beside the matrices ``targets``). share_towers: C, C', S, S' for all towers where their depth is equal
-    (``required``: refused elsewhere). gate: learned per tower and layer, ``uniform``, or a ``router`` reading the mean token (not
-    affine). ``tensorize="heads64"``: B and A themselves as chains over heads of 64. init ``mma`` with ``bias``: D and U as dense as
-    MMA's at the start (not the identity). expert_dropout: chance that an expert is left out of a training forward. path: multiply
-    by the thin cores, or build D and U once per forward; ``auto`` takes the cheaper.
+    (``required``: refused elsewhere). gate: learned per tower and layer, ``uniform``, or a ``router`` reading the mean token
+    (not affine). ``tensorize="heads64"``: B and A themselves as chains over heads of 64. init ``mma``, for parity with it: D and U as
+    large as MMA's at the start (not the identity), and its trick with the gradient. expert_dropout: chance that an expert is left out of
+    a training forward. path: multiply by the thin cores, or build D and U once per forward; ``auto`` takes the cheaper.
     """
 
     layers: Layers = "-8:"
@@ -61,6 +60,9 @@ class AdaRing(Method):
     init: Literal["zero", "mma"] = "zero"
     bias: bool = False
     path: Literal["auto", "contract", "dense"] = "auto"
+
+    paces: ClassVar[dict[str, float]] = {"gates": 10.0}
+    probed: ClassVar[tuple[str, ...]] = ("gates",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -117,8 +119,8 @@ class AdaRing(Method):
     def _refuse_unit(self, unit: Unit) -> None:
         for ranks in self.experts:
             if max(ranks.terms, ranks.around * ranks.right) > unit.dim:
-                raise CannotGraft(f"AdaRing: rank {ranks.left} of a {self.form} spans {ranks.terms} directions, {unit.name} has {unit.dim}; "
-                                  "use a smaller one")
+                raise CannotGraft(f"AdaRing: rank {ranks.left} of a {self.form} spans {ranks.terms} directions, {unit.name} has "
+                                  f"{unit.dim}; use a smaller one")
         if not self.linear and self.bottleneck > unit.dim:
             raise CannotGraft(f"AdaRing: bottleneck={self.bottleneck} is wider than {unit.name}")
         if self.tensorize == "heads64" and unit.dim % HEAD:
@@ -135,7 +137,10 @@ class AdaRing(Method):
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """Of one forward: ``into`` Bhat ``[R, d]`` or nothing, ``down`` ``[L, E m, R or d]``, ``up`` ``[L, R or d, E m]``, ``out`` Ahat or nothing."""
+    """Of one forward: ``into`` Bhat ``[R, d]``, ``down`` ``[L, E m, R]``, ``up`` ``[L, R, E m]``, ``out`` Ahat ``[d, R]``.
+
+    On the dense path ``into`` and ``out`` are multiplied in already, and R is d.
+    """
 
     into: Tensor | None
     down: Tensor
@@ -146,26 +151,34 @@ class Given:
 
 
 class Ringed(Adapter):
-    """What both kinds of site share. ``strength`` multiplies s: 0 is the frozen model."""
+    """What both kinds of site share."""
+
+    strength: float = 1.0
 
     def __init__(self, config: AdaRing, stack: Stack, place: Place) -> None:
         super().__init__()
-        self.config, self.place, self.strength = config, place, 1.0
+        self.config, self.place = config, place
 
     @property
     def stochastic(self) -> bool:
         return self.config.dropout > 0 or (self.config.expert_dropout > 0 and len(self.config.ranks) > 1)
 
+    @property
+    def gain(self) -> float:
+        """s."""
+        return self.config.scale * self.strength
+
     def gates(self, bank: Bank) -> Tensor:
         """s g ``[L, E]``; with a router its g comes later and this is s alone."""
-        learned = bank.gates[self.place.unit] if self.place.unit in bank.gates else None
+        learned = bank.gates.get(self.place.unit)
         like = next(bank.parameters())
         experts = len(bank.experts)
         if learned is None or self.config.gate == "router":
             weights = like.new_full((self.place.layers, experts), 1.0 if learned is not None else 1 / experts)
         else:
             weights = torch.softmax(learned, dim=-1)
-        return self._dropped(weights)[list(self.place.rows)] * (self.config.scale * self.strength)
+        scale = 1.0 if self.config.init == "mma" else self.gain  # MMA's code multiplies what comes out, and only forward
+        return self._dropped(weights)[list(self.place.rows)] * scale
 
     def _dropped(self, weights: Tensor) -> Tensor:
         """Experts left out by chance, never all of a layer; what is kept still sums to as much."""
@@ -180,6 +193,9 @@ class Ringed(Adapter):
 
 class RingAdapter(Ringed):
     """The bottleneck around a block. With ``bias``: ``down_bias`` ``[L, m]`` and ``up_bias`` ``[L, d]``, zero at the start."""
+
+    down_bias: nn.Parameter | None
+    up_bias: nn.Parameter | None
 
     def __init__(self, config: AdaRing, stack: Stack, place: Place) -> None:
         super().__init__(config, stack, place)
@@ -201,8 +217,7 @@ class RingAdapter(Ringed):
         return self.config.path == "dense" or (self.config.path == "auto" and directions >= self.config.bottleneck * len(self.config.ranks))
 
     def after(self, x: Tensor, y: Tensor, i: int, given: Given) -> Tensor:
-        eased = self.config.scale * self.strength if self.config.init == "mma" else 1.0
-        source = scaled_gradient(x, eased)
+        source = Rescale.apply(x, 1.0, self.gain) if self.config.init == "mma" else x
         z = source if given.into is None else F.linear(source, given.into)
         z = F.linear(z, given.down[i], None if self.down_bias is None else self.down_bias[i])
         z = F.dropout(_activated(z, self.config.activation), self.config.dropout, self.training)
@@ -211,8 +226,8 @@ class RingAdapter(Ringed):
         update = F.linear(z, given.up[i])
         update = update if given.out is None else F.linear(update, given.out)
         if self.up_bias is not None:
-            update = update + self.up_bias[i] * (self.config.scale * self.strength)
-        return y + scaled_gradient(update, 1 / eased)
+            update = update + self.up_bias[i] * (1.0 if self.config.init == "mma" else self.gain)
+        return y + (Rescale.apply(update, self.gain, 1.0) if self.config.init == "mma" else update)
 
     def _routed(self, x: Tensor, given: Given) -> Tensor:
         """g ``[batch, 1, E m]`` by the mean visible token."""
@@ -257,25 +272,7 @@ class LineAdapter(Ringed):
         return kind(*self._factors(i, given))
 
 
-def scaled_gradient(x: Tensor, factor: float) -> Tensor:
-    return x if factor == 1 else x * factor + (x * (1 - factor)).detach()
-
-
 def _activated(z: Tensor, kind: str) -> Tensor:
     if kind == "relu":
         return torch.relu(z)
     return z * torch.sigmoid(1.702 * z) if kind == "quick_gelu" else z
-
-
-@contextmanager
-def strength(model: nn.Module, value: float) -> Iterator[nn.Module]:
-    """Every AdaRing of the model at ``value`` times its scale, for a moment; 0 gives the frozen model's outputs."""
-    found = [module for module in model.modules() if isinstance(module, Ringed)]
-    before = [adapter.strength for adapter in found]
-    for adapter in found:
-        adapter.strength = value
-    try:
-        yield model
-    finally:
-        for adapter, old in zip(found, before, strict=True):
-            adapter.strength = old

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -110,7 +110,7 @@ class Patterns(nn.Module):
 
 
 class Hidden(nn.Module):
-    """Between the features of a bottleneck of width m: ``down`` C ``[a, m, b]``, ``down_slices`` S, ``up_slices`` S', ``up`` C' ``[c, m, a]``."""
+    """Between the features, m wide: ``down`` C ``[a, m, b]``, ``down_slices`` S, ``up_slices`` S', ``up`` C' ``[c, m, a]``."""
 
     def __init__(self, ranks: Ranks, width: int, places: int, draw: Draw, first: int) -> None:
         super().__init__()
@@ -157,7 +157,8 @@ class Bank(nn.Module):
     def cores(self, unit: str) -> list[tuple[Tensor, Tensor]]:
         """(B, A) of every expert."""
         patterns = self.patterns if self.patterns is not None else [None] * len(self.experts)
-        return [of(p) for of, p in zip(self.features[unit], patterns, strict=True)]  # type: ignore[arg-type]
+        found: Any = self.features[unit]
+        return [of(p) for of, p in zip(found, patterns, strict=True)]
 
     def thin(self, unit: str) -> tuple[Tensor, Tensor]:
         """Bhat ``[sum ca, d]`` and Ahat ``[d, sum ba]`` of all experts."""
@@ -166,15 +167,15 @@ class Bank(nn.Module):
 
     def bottleneck(self, unit: str, at: slice) -> tuple[Tensor, Tensor]:
         """Block-diagonal over experts, for the layers ``at``: CS ``[L, E m, sum ca]`` and SC ``[L, sum ba, E m]``."""
-        found = self.between[self.owners[unit]]
-        down = [ring.folded(e.down, e.down_slices[:, at]) for e in found]  # type: ignore[union-attr]
-        up = [ring.folded_up(e.up_slices[:, at], e.up) for e in found]  # type: ignore[union-attr]
+        found: Any = self.between[self.owners[unit]]
+        down = [ring.folded(e.down, e.down_slices[:, at]) for e in found]
+        up = [ring.folded_up(e.up_slices[:, at], e.up) for e in found]
         return diagonal(down), diagonal(up)
 
     def diagonal_line(self, unit: str, at: slice, gates: Tensor) -> Tensor:
         """``g_e S_e kron I_a`` block-diagonal over experts ``[L, sum ba, sum ca]`` for the places ``at``; gates ``[L, E]``."""
-        found = self.between[self.owners[unit]]
-        blocks = [ring.middles(e.slices[:, at], r.around) for e, r in zip(found, self.experts, strict=True)]  # type: ignore[union-attr]
+        found: Any = self.between[self.owners[unit]]
+        blocks = [ring.middles(e.slices[:, at], r.around) for e, r in zip(found, self.experts, strict=True)]
         return diagonal([block * gates[:, e, None, None] for e, block in enumerate(blocks)])
 
 

@@ -56,7 +56,7 @@ def rows(core: Float[Tensor, "a out b"]) -> Float[Tensor, "out ba"]:
     return core.permute(1, 2, 0).flatten(1)
 
 
-def columns(core: Float[Tensor, "c in a"]) -> Float[Tensor, "ca in"]:
+def columns(core: Float[Tensor, "c dim a"]) -> Float[Tensor, "ca dim"]:
     """Bhat of B: a column per input feature, rows ordered (c, a)."""
     return core.permute(0, 2, 1).flatten(0, 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from inarch.adapter import Built, Method
 from inarch.errors import ConfigError
@@ -40,7 +41,12 @@ class Linear(Thawed):
 
 @dataclass(frozen=True)
 class Frozen(Thawed):
-    """Nothing of its own: only what the backbone always trains (a vision-language projector) and what the user thaws."""
+    """Nothing of its own: only what the backbone always trains (a vision-language projector) and what the user thaws.
+
+    With neither it is the model as it comes (zero-shot CLIP), scored and saved like any other run.
+    """
+
+    trains: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a run can learn: to classify images, or to generate text from images and text."""
+"""What a run can learn: to classify images, to match them with names or captions, or to generate text from images and text."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ if TYPE_CHECKING:
     from inarch.tasks.task import Task
 
 
+KINDS = {
+    "classify": ("classification", "Classification"), "generate": ("generation", "Generation"), "match": ("matching", "Matching"),
+    "retrieve": ("retrieval", "Retrieval"),
+}
+
+
 def task_of(recipe: Recipe) -> type[Task]:
     """The task that the recipe's backbone is for."""
-    if recipe.generates:
-        return import_module("inarch.tasks.generation").Generation
-    return import_module("inarch.tasks.classification").Classification
+    module, name = KINDS[recipe.kind]
+    return getattr(import_module(f"inarch.tasks.{module}"), name)
 
 
 __all__ = ["task_of"]

@@ -147,7 +147,7 @@ class Classification(Task):
     def _plain(self, table: Table) -> ImageFeed:
         return ImageFeed(table, self.transform(), self.recipe.seed, self.recipe.workers)
 
-    def transform(self, augment: Literal["none", "flip", "fgvc"] = "none") -> Transform:
+    def transform(self, augment: Literal["none", "flip", "fgvc", "clip"] = "none") -> Transform:
         return Transform(self.view, augment)
 
     def names(self, rows: Sequence[int]) -> list[str]:

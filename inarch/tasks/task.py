@@ -131,6 +131,11 @@ class Task(ABC):
         """``inputs -> output``: the one forward of training, scoring and prediction, so that their numbers agree."""
 
     @staticmethod
+    def ready(net: nn.Module, recipe: Recipe, card: Card) -> None:
+        """Give the net of a finished run what it needs beside its values, such as the names that it compares with."""
+        net.eval()
+
+    @staticmethod
     @abstractmethod
     def again(start: Start, net: nn.Module, split: str, data: str | None, batch: int) -> Part:
         """A part of the data of a finished run, or of other ``data`` of its kind; ``DataError`` where it is not what it was."""

@@ -62,7 +62,7 @@ def _assert_trained(model: nn.Module) -> None:
     owned = {id(p) for p in scion.trained().values()}
     wanted = {name for name, p in model.named_parameters() if id(p) in owned} | set(scion.thawed)
     found = {name for name, p in model.named_parameters() if p.requires_grad}
-    if wanted != found or not found:
+    if wanted != found or (scion.method.trains and not found):
         odd = ", ".join(sorted(wanted ^ found)[:10]) or "nothing"
         raise CannotGraft(f"the tensors that would train are not those of the method and its thawed roles; they differ in: {odd}")
 

@@ -45,13 +45,22 @@ class Loop:
         recipe = self.recipe
         with self.interrupts.waiting(self.alone):
             self.source = self.task.sources(self.engine, self.net, self.progress.scoring("features"))
-        lr = schedule(recipe.lr, recipe.epochs, recipe.warmup(), self.per_epoch, recipe.schedule)
+        if self.idle:
+            return
+        lr = schedule(recipe.lr, recipe.epochs, recipe.warmup(), self.per_epoch, recipe.schedule, recipe.warmup_lr)
         self.updater = Updater(self.engine, self.source.net, self.job, self.shards, lr)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing trains: the model is scored as it comes."""
+        return not self.job.trained
 
     # resume
 
     def resume(self) -> None:
         """Go on where the newest whole checkpoint stood; from the start where there is none yet."""
+        if self.idle:
+            return
         found = self.generations.load()
         if found is not None:
             for note in found.notes:
@@ -66,6 +75,9 @@ class Loop:
 
     def fit(self) -> None:
         """All epochs that are left; saves where it stands before a ``TrainingDiverged`` leaves it."""
+        if self.idle:
+            self.close()
+            return
         self.begun = True
         trackers = Trackers(self.engine, self.recipe, self.run, self.state.epochs)
         self.progress.begin(self.total, self.state.updates)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from inarch.errors import Corrupt
 from inarch.training.generations import Generation
 
-MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+MOMENTS = ("exp_avg", "exp_avg_sq", "step", "momentum_buffer")  # of AdamW and SGD
 
 
 @dataclass
@@ -80,7 +80,8 @@ def values(trained: dict[str, nn.Parameter]) -> dict[str, Tensor]:
 
 def snapshot(state: State, trained: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer, scaler: Any) -> tuple[dict, dict]:
     """``tensors, state`` of a generation."""
-    moments = {f"{moment}/{name}": value for name, p in trained.items() for moment, value in optimizer.state[p].items()}
+    moments = {f"{moment}/{name}": value for name, p in trained.items() for moment, value in optimizer.state[p].items()
+               if value is not None}
     tensors = {"trained": values(trained), "optimizer": moments, "best": state.best.values if state.best else {}}
     return tensors, {"run": state.to_json(), "scaler": None if scaler is None else scaler.state_dict()}
 
@@ -103,10 +104,9 @@ def restore(found: Generation, trained: dict[str, nn.Parameter], optimizer: torc
 
 
 def _moments(stored: dict[str, Tensor], name: str, parameter: nn.Parameter) -> dict[str, Tensor]:
-    """AdamW's state of one parameter, empty where it never had a gradient; the step count stays on the CPU, as torch keeps it."""
-    if f"step/{name}" not in stored:
-        return {}
-    return {moment: stored[f"{moment}/{name}"].to("cpu" if moment == "step" else parameter.device) for moment in MOMENTS}
+    """The optimizer's state of one parameter, empty where it never had a gradient; the step count stays on the CPU, as torch keeps it."""
+    there = [moment for moment in MOMENTS if f"{moment}/{name}" in stored]
+    return {moment: stored[f"{moment}/{name}"].to("cpu" if moment == "step" else parameter.device) for moment in there}
 
 
 __all__ = ["Best", "State", "Tally", "restore", "snapshot", "values"]

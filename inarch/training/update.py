@@ -1,4 +1,4 @@
-"""One update: forward and backward over a window of micro-batches, a check, a clip, a step of AdamW.
+"""One update: forward and backward over a window of micro-batches, a check, a clip, a step of the optimizer.
 
     g = grad  sum_i l_i / mass        over all examples i of the window, whatever their split into passes and processes
 Nothing is written to a parameter before loss and gradient are known to be finite.
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from inarch.container import container_of
 from inarch.errors import TrainingDiverged
 from inarch.recipe import Recipe
 from inarch.tasks.task import Batch
@@ -24,6 +25,7 @@ from inarch.training.schedule import Rate
 
 Fetch = Callable[[], Batch]  # this process's next shard
 BETAS = (0.9, 0.999)  # torch's defaults, as in ARC's released training
+MOMENTUM = 0.9  # of SGD [MMA]
 BACK_OFFS = 25  # fp16: halvings in a row before the scale itself is beside the point (2^16 / 2^25 < 1e-2)
 
 
@@ -44,19 +46,18 @@ class Updater:
         self.engine, self.job, self.task, self.shards, self.schedule = engine, job, job.task, shards, schedule
         self.trained = job.trained
         recipe = job.recipe
-        adamw = torch.optim.AdamW(_groups(self.trained, recipe), lr=recipe.lr, betas=BETAS, eps=recipe.adam_eps)
-        self.net, self.optimizer = machine.prepared(engine, net, adamw)
+        self.net, self.optimizer = machine.prepared(engine, net, optimizer(self.trained, recipe, job.model))
         self.in_a_row = 0
 
     @property
     def moments(self) -> torch.optim.Optimizer:
-        """AdamW itself, without accelerate's wrapping."""
+        """The optimizer itself, without accelerate's wrapping."""
         return self.optimizer.optimizer
 
     def __call__(self, number: int, window: Window, fetch: Fetch) -> Outcome:
         """Update ``number``; ``TrainingDiverged`` before anything is changed when loss or gradient is not finite."""
         for group in self.moments.param_groups:
-            group["lr"] = self.schedule(number)
+            group["lr"] = self.schedule(number) * group["pace"]
         rows = torch.cat(list(window))
         mass = self.task.mass(rows, self.shards.epoch)
         lost: list[int] = []
@@ -115,9 +116,19 @@ class Updater:
         return gather_object([lost])
 
 
-def _groups(trained: dict[str, nn.Parameter], recipe: Recipe) -> list[dict[str, Any]]:
-    """One group, or with ``decay="no-bias"`` a second one without decay: the published rule goes by the word in the name."""
-    free = {name for name in trained if recipe.decay == "no-bias" and "bias" in name}
-    kept, spared = ([p for name, p in trained.items() if (name in free) == spare] for spare in (False, True))
-    groups = [{"params": kept, "weight_decay": recipe.weight_decay}, {"params": spared, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
+def optimizer(trained: dict[str, nn.Parameter], recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
+    """As the recipe says; what the method paces has a rate of its own in every group's ``pace``."""
+    groups = _groups(trained, recipe, container_of(model).scion("default").method.paces)
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=recipe.lr, momentum=MOMENTUM)
+    return torch.optim.AdamW(groups, lr=recipe.lr, betas=BETAS, eps=recipe.adam_eps)
+
+
+def _groups(trained: dict[str, nn.Parameter], recipe: Recipe, paces: dict[str, float]) -> list[dict[str, Any]]:
+    """By rate and decay; what has a pace of its own never decays, nor do biases (by the word in the name) with ``decay="no-bias"``."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in trained.items():
+        pace = next((pace for word, pace in paces.items() if f".{word}." in name), None)
+        spared = pace is not None or (recipe.decay == "no-bias" and "bias" in name)
+        groups.setdefault((pace or 1.0, 0.0 if spared else recipe.weight_decay), []).append(parameter)
+    return [{"params": parameters, "weight_decay": decay, "pace": pace} for (pace, decay), parameters in groups.items()]
