@@ -24,6 +24,11 @@ def base_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in model.named_parameters() if not name.startswith("inarch.")}
 
 
+def thawed(model: nn.Module) -> list[str]:
+    """Names of the base's parameters that train now."""
+    return [name for name, p in base_parameters(model).items() if p.requires_grad]
+
+
 def always(model: nn.Module) -> dict[str, nn.Parameter]:
     """Parameters that train beside every method, as the model's rows say: a vision-language backbone's projector."""
     paths = {path + "." for block in anatomy.blocks(model) for path in block.row.always}

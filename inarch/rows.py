@@ -25,6 +25,8 @@ class Row:
     other_names: dict[str, str] = field(default_factory=dict)  # matrices the family cannot offer alone -> why
     has: str = ""  # a module that tells this row from others of the same class
     decodes: bool = False  # a decoder block: it attends to what an encoder left
+    feeds: str = ""  # tower whose first block reads what these sites leave
+    behind: tuple[str, ...] = ()  # parameters and modules of the model that stand behind every block
     always: tuple[str, ...] = ()  # modules of the model that train beside every method, where it has them
     published: dict[str, dict[str, Any]] = field(default_factory=dict)  # method -> settings its paper used here, where they differ
 
@@ -125,11 +127,10 @@ def _t5(side: str) -> Row:
                has="layer.2" if decodes else "", decodes=decodes, always=_PROJECTOR, published=_ON_T5)
 
 
-def _words(family: str, block: str, root: str) -> Row:
+def _words(family: str, block: str, root: str, table: str = "token_embedding") -> Row:
     """Where token ids become vectors ``[batch, tokens, dim]``, before positions are added."""
-    table = "token_embedding"
     return Row(family, block, (Span("words", Port(table, "in"), Port(table, "out"), residual=None, width=f"{table}.weight"),), {},
-               {root: "words"}, tower="words")
+               {root: "words"}, tower="words", feeds="text")
 
 
 def _sublayer(name: str, path: str, module: str, readers: tuple[Weight, ...], writers: tuple[Weight, ...]) -> Span:
@@ -139,6 +140,7 @@ def _sublayer(name: str, path: str, module: str, readers: tuple[Weight, ...], wr
 
 _HF = "transformers.models."
 _PROJECTOR = ("visual",)
+_PROJECTIONS = tuple(f"stock.{name}" for name in "logit_scale logit_bias visual_projection text_projection image_head text_head".split())
 _ON_T5: dict[str, dict[str, Any]] = {
     "VLPET": {"rank": 192, "gate_rank": 192, "scale": 0.3, "init": "zero"},  # README and scripts of the release
     "Prompt": {"init": "library"},  # T5's initialiser of that time left what was added as PyTorch made it
@@ -174,11 +176,12 @@ ROWS: tuple[Row, ...] = (
     ),
     _bert(), _bart("Encoder"), _bart("Decoder"), _t5("decoder"), _t5("encoder"),  # a T5 block is an encoder's unless it is a decoder's
     Row("text embeddings", "inarch.backbones.vision_language.Front", (Span("tokens", Port("", "in"), Port("", "out"), residual=None),), {},
-        {"front": "prompt"}, tower="prompt"),
+        {"front": "prompt"}, tower="prompt", feeds="encoder"),
     Row("outside the blocks", "inarch.backbones.vision_language.Leave", (Span("leaves", Port("", "in"), Port("", "out"), residual=None),),
         {}, {name: name for name in ("encoded", "decoded", "scores")}),
     _words("transformers CLIP words", f"{_HF}clip.modeling_clip.CLIPTextEmbeddings", "embeddings"),
+    _words("transformers BERT words", f"{_HF}bert.modeling_bert.BertEmbeddings", "embeddings", "word_embeddings"),
     _words("open_clip words", "open_clip.model.CLIP", "stock"),
     Row("features of two towers", "inarch.backbones.two_tower.Feature", (Span("features", Port("", "in"), Port("", "out"), residual=None),),
-        {}, {"image_out": "image", "text_out": "sentence"}),
+        {}, {"image_out": "image", "text_out": "sentence"}, behind=_PROJECTIONS),
 )

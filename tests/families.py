@@ -13,7 +13,7 @@ from torch import Tensor, nn
 SIZE = 32
 VIT = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64, "image_size": SIZE, "patch_size": 8}
 TEXT = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": 99,
-        "max_position_embeddings": 16, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
+        "max_position_embeddings": 16, "bos_token_id": 0, "eos_token_id": 98, "pad_token_id": 1}
 CLASSES = 5
 
 
@@ -108,6 +108,35 @@ def _open_clip_pair(model: nn.Module, x: dict[str, Tensor]) -> Tensor:
     return torch.cat([model.encode_image(x["pixels"]), model.encode_text(x["words"])], dim=-1)
 
 
+def _timm_and_bert() -> nn.Module:
+    from transformers import BertConfig, BertModel
+
+    from inarch.backbones.two_tower import Pair
+
+    vision = _timm("vision_transformer", "VisionTransformer", **_VIT)()
+    vision.reset_classifier(0)  # type: ignore[operator]
+    shape = {key: value for key, value in TEXT.items() if not key.endswith("_token_id")}
+    text = BertModel(BertConfig(**shape, pad_token_id=0), add_pooling_layer=False)
+    return Pair(vision, text, nn.Linear(32, 16), nn.Linear(32, 16))
+
+
+def _two_tower(stock: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        from inarch.backbones.two_tower import TwoTower
+
+        return TwoTower(stock())
+    return build
+
+
+def _features(model: nn.Module, x: dict[str, Tensor]) -> Tensor:
+    """Of both towers, as ``_pair`` has them; the second text is shorter where the text tower is told so."""
+    from inarch.backbones.two_tower import Tokens
+
+    mask = torch.ones_like(x["words"])
+    mask[1:, -2:] = 0
+    return torch.cat([model.images(x["pixels"]), model.texts(Tokens(x["words"], mask))], dim=-1)  # type: ignore[operator]
+
+
 def _vl(kind: str) -> dict[str, Callable]:
     """Text, features and labels to logits; T5 without its float32 islands."""
     return {"build": lambda: tiny_vl.widened(tiny_vl.wrapped(tiny_vl.STOCK[kind]())), "forward": lambda model, x: model(**x),
@@ -124,7 +153,7 @@ FAMILIES = {family.name: family for family in [
     Family("hf-beit", "transformers BEiT",
            _hf("BeitConfig", "BeitForImageClassification", use_relative_position_bias=True, drop_path_rate=0.0), _logits),
     Family("hf-swin", "transformers Swin", _hf_swin, _logits, depth=4),
-    Family("hf-clip", "transformers CLIP", _hf_two("CLIP"), _pair, has_head=False, both_towers=True),
+    Family("hf-clip", "transformers CLIP + transformers CLIP words", _hf_two("CLIP"), _pair, has_head=False, both_towers=True),
     Family("hf-siglip", "transformers SigLIP", _hf_two("Siglip"), _pair, has_head=False, both_towers=True),
     Family("timm-vit", "timm VisionTransformer", _timm("vision_transformer", "VisionTransformer", init_values=0.5, **_VIT), _plain),
     Family("timm-vit-nobias", "timm VisionTransformer", _timm("vision_transformer", "VisionTransformer", qkv_bias=False, **_VIT), _plain),
@@ -133,7 +162,13 @@ FAMILIES = {family.name: family for family in [
     Family("timm-beit", "timm BEiT", _timm("beit", "Beit", use_rel_pos_bias=True, init_values=0.5, **_VIT), _plain),
     Family("timm-eva", "timm EVA", _timm("eva", "Eva", use_rot_pos_emb=True, swiglu_mlp=True, scale_mlp=True, **_VIT), _plain),
     Family("timm-eva-split", "timm EVA", _timm("eva", "Eva", use_rot_pos_emb=True, qkv_fused=False, **_VIT), _plain),
-    Family("open_clip", "open_clip", _open_clip, _open_clip_pair, has_head=False, both_towers=True),
+    Family("open_clip", "open_clip + open_clip words", _open_clip, _open_clip_pair, has_head=False, both_towers=True),
+    Family("clip", "transformers CLIP + transformers CLIP words + features of two towers", _two_tower(_hf_two("CLIP")), _features,
+           has_head=False, both_towers=True),
+    Family("clip-pair", "timm VisionTransformer + transformers BERT + transformers BERT words + features of two towers",
+           _two_tower(_timm_and_bert), _features, has_head=False, both_towers=True),
+    Family("clip-open", "open_clip + open_clip words + features of two towers", _two_tower(_open_clip), _features,
+           has_head=False, both_towers=True),
     Family("vl-bart", "transformers BART encoder + transformers BART decoder + text embeddings", has_head=False, both_towers=True,
            **_vl("bart")),
     Family("vl-t5", "transformers T5 encoder + transformers T5 decoder + text embeddings + outside the blocks", has_head=False,
