@@ -9,17 +9,19 @@ import math
 import random
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inarch.data.draft import Draft, Part
 from inarch.data.fewshot import FewShot, Half, prompts, read_fewshot, template_of
 from inarch.data.fewshot.sampling import few
 from inarch.data.table import Table
 from inarch.errors import ConfigError, DataError
 from tests.fewshot_fixtures import NAMES, SIZES, write_split
-from tests.pictures import class_folders, pixels, three_parts
+from tests.pictures import class_folders, pixels, png_bytes, three_parts
 
 
 def naive_sample(rows: list, k: int) -> list:
@@ -227,6 +229,24 @@ def test_nothing_to_test(tmp_path: Path) -> None:
         read_fewshot(tmp_path / "a.npz")
     with pytest.raises(DataError, match="no test images of the base classes; add a test part, or set test_fraction"):
         read_fewshot(tmp_path / "a.npz", test_fraction=0, val_fraction=0)
+
+
+def test_several_labels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = Part([], ["k"], ["k"], [("a", "b")])
+    draft = Draft("somewhere", {"train": part}, multilabel=True)
+    monkeypatch.setattr("inarch.data.fewshot.drafts.read", lambda address, options: draft)
+    with pytest.raises(DataError, match="somewhere: images have several labels; few-shot classification needs one each"):
+        read_fewshot(tmp_path)
+
+
+def test_a_saved_data_set(tmp_path: Path) -> None:
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["sea_lion", "b", "c", "d"])})
+    content = {"image": [{"bytes": png_bytes(i), "path": None} for i in range(24)], "label": [i % 4 for i in range(24)]}
+    rows = datasets.Dataset.from_dict(content, features=features)
+    datasets.DatasetDict({"train": rows.select(range(16)), "test": rows.select(range(16, 24))}).save_to_disk(tmp_path / "saved")
+    task = read_fewshot(tmp_path / "saved", shots=1)
+    assert task.learn().classes == ("sea lion", "b") and len(task.learn().train) == 2 and len(task.held().test) == 4
+    assert task.held().test.image(1).tobytes() == pixels(19).tobytes()
 
 
 @pytest.mark.parametrize("names, reason", [

@@ -10,7 +10,7 @@ from inarch.errors import DataError
 
 
 def run(
-    data: Annotated[str, typer.Argument(help="Image folder, table, .npz, VTAB-1k or image-text data, datasets:NAME, digits.")],
+    data: Annotated[str, typer.Argument(help="Image folder, table, .npz, VTAB-1k, image-text or few-shot data, datasets:NAME, digits.")],
     image_column: Annotated[str | None, typer.Option(help="Column of image paths in a table.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column of labels in a table.")] = None,
     multilabel: Annotated[bool, typer.Option("--multilabel", help="An image may have several labels.")] = False,
@@ -28,23 +28,45 @@ def run(
 
     inarch check-data datasets/ --task vqa,gqa,nlvr,caption
 
+    inarch check-data coop:EuroSAT@datasets/
+
     Exit code 0 where training can start, 3 where it would refuse.
     """
-    from inarch.cli.progress import counting
-    from inarch.data import check
+    from inarch.data.fewshot.check import kind_at
     from inarch.data.pairs import tasks_at
 
     labelled = image_column or label_column or multilabel or protocol
+    kind = None if labelled or task or features else kind_at(data)
+    if kind:
+        return check_few(data, kind)
     tasks = tuple(task.split(",")) if task else () if labelled else tasks_at(data)
     if tasks or features:
         return check_tasks(data, tasks, features)
+    check_images(data, image_column=image_column, label_column=label_column, multilabel=multilabel, protocol=protocol)
+
+
+def check_images(data: str, **options: Any) -> None:
+    from inarch.cli.progress import counting
+    from inarch.data import check
+
     with counting("images") as progress:
-        report = check(data, image_column=image_column, label_column=label_column, multilabel=multilabel, protocol=protocol,
-                       progress=progress)
+        report = check(data, **options, progress=progress)
     show(data, report)
     if report.problems:
         raise DataError(f"{data}: {len(report.problems)} problem(s), listed above; mend them, or train with --on-bad-image skip "
                         "where only single images are bad")
+
+
+def check_few(data: str, kind: str) -> None:
+    """Few-shot data, both halves of it, or a table of captions."""
+    from inarch.cli.progress import counting
+    from inarch.data.fewshot.check import check_captions, check_fewshot
+
+    with counting("images") as progress:
+        report = (check_fewshot if kind == "fewshot" else check_captions)(data, progress=progress)
+    show(data, report)
+    if report.problems:
+        raise DataError(f"{data}: {len(report.problems)} problem(s), listed above; mend them")
 
 
 def check_tasks(data: str, tasks: tuple[str, ...], features: str | None) -> None:
