@@ -1,10 +1,15 @@
-"""The grid that the laws stand on: every method, on every kind of tower; its settings where they say something new."""
+"""The grid that the laws stand on: every method somewhere, and every place of every backbone row once.
+
+A family's row is a list of places (ports, readers, writers, matrices, heads): the methods of ``EVERY_ROW`` visit each of them on
+every family. What else a setting does is the same wherever it sits, so that others are tried where it could differ: one family of each
+build, two where only their maths is new.
+"""
 
 from families import FAMILIES
 from toys import ToyGate, ToyParallel, ToyPost, ToyPre, ToyPrepared
 
 from inarch import ARC, VLPET, BitFit, Bottleneck, Compacter, Frozen, Full, FullRank, Linear, LoRA
-from inarch.methods import AddedBias, HyperFormer, Prompt
+from inarch.methods import MMA, AdaRing, AddedBias, CLIPAdapter, Context, FacT, HyperFormer, Prompt
 
 GATED = {"rank": 4, "gate_rank": 3, "value_rank": 2}
 METHODS = {
@@ -23,22 +28,29 @@ METHODS = {
     "bottleneck": Bottleneck(rank=4), "bottleneck-cross": Bottleneck(rank=4, spans=("cross", "mlp"), init="zero"),
     "compacter": Compacter(rank=4), "prompt": Prompt(length=2, hidden=4), "addedbias": AddedBias(),
     "hyperformer": HyperFormer(rank=4, task_dim=6, hidden=8, projected=4),
+    "mma": MMA(rank=8, scale=0.5), "clipadapter": CLIPAdapter(towers=None, reduction=1), "context": Context(length=2),
+    "context-normal": Context(length=3, init="normal"), "fact": FacT(rank=3, dropout=0.0), "fact-tk": FacT(form="tk", rank=3, dropout=0.0),
+    "lora-sqrt": LoRA(rank=4, targets=("q", "k", "v"), alpha=1, scaling="sqrt"),
+    "adaring": AdaRing(ranks=(1, 2), bottleneck=6, dropout=0.0, expert_dropout=0.0),
+    "adaring-lora": AdaRing(ranks=(1, 2), site="lora", dropout=0.0, expert_dropout=0.0),
     "toy-pre": ToyPre(), "toy-post": ToyPost(), "toy-parallel": ToyParallel(), "toy-gate": ToyGate(), "toy-prepared": ToyPrepared(),
 }
-BUILDS, TEXT = ("hf-vit", "timm-swin", "hf-clip", "open_clip"), ("vl-bart", "vl-t5")
-FEW = ("arc-att", "arc-identity", "arc-last-two", "arc-network", "arc-block", "arc-none", "arc-two-sided", "arc-shared-scale",
-       "arc-no-bias", "vlpet-small", "bottleneck", "compacter", "hyperformer")  # among vision towers: on one family of each build
-ON_TEXT = {"vlpet-middleX": TEXT, "vlpet-middleY": TEXT, "frozen": TEXT, "vlpet-none": ("vl-bart",), "vlpet-visible": ("vl-t5",),
-           "vlpet-compacter": ("vl-t5",), "vlpet-lora": ("vl-bart",), "vlpet-places": TEXT, "bottleneck-cross": ("vl-t5",)}
-
-
-def asked(family: str, method: str) -> bool:
-    """Whether a method is tried on a family."""
-    if family in TEXT:
-        return family in ON_TEXT.get(method, TEXT) and (not method.startswith("arc-") or method == "arc-trunk")
-    return method not in ON_TEXT and (method not in FEW or family in BUILDS)
-
-
-CELLS = [(family, method) for family in FAMILIES for method in METHODS if asked(family, method)]
-STAY = ("arc-trunk", "toy-gate", "prompt", "addedbias", "hyperformer",
+BUILDS, TWO = ("hf-vit", "timm-swin", "hf-clip", "open_clip"), ("timm-swin", "hf-clip")
+TEXT, CLIPS = ("vl-bart", "vl-t5"), ("clip", "clip-pair", "clip-open")  # vision-language; two towers whose features have places
+EVERY_ROW = ("arc", "arc-trunk", "lora", "lora-fused", "linear", "mma", "toy-post", "toy-parallel", "toy-gate")
+PLACES = {  # of everything else; those not named here are tried on BUILDS
+    **dict.fromkeys(EVERY_ROW, (*(family for family in FAMILIES if family not in CLIPS), "clip-pair")),
+    **dict.fromkeys(("arc-att", "arc-identity", "arc-last-two", "arc-network", "arc-block", "arc-none", "arc-two-sided",
+                     "arc-shared-scale", "arc-no-bias"), TWO),
+    **dict.fromkeys(("vlpet", "toy-pre", "bitfit"), (*BUILDS, *TEXT)), **dict.fromkeys(("prompt", "addedbias"), ("hf-vit", *TEXT)),
+    **dict.fromkeys(("fullrank", "lora-mlp", "full", "bottleneck", "hyperformer"), (*BUILDS, "vl-bart")),
+    **dict.fromkeys(("toy-prepared", "vlpet-small", "compacter"), (*BUILDS, "vl-t5")),
+    **dict.fromkeys(("frozen", "vlpet-middleX", "vlpet-none", "vlpet-lora"), ("vl-bart",)),
+    **dict.fromkeys(("vlpet-middleY", "vlpet-visible", "vlpet-compacter", "bottleneck-cross"), ("vl-t5",)), "vlpet-places": TEXT,
+    "clipadapter": ("hf-clip", *CLIPS), "context": ("hf-vit", "hf-clip", *CLIPS), "context-normal": ("open_clip", "clip"),
+    "lora-sqrt": ("hf-clip", "clip-open"), "fact": (*BUILDS, "timm-vit", "clip-pair", "vl-bart"), "fact-tk": ("hf-clip", "vl-t5"),
+    "adaring": (*BUILDS, "clip", "clip-pair", "vl-t5"), "adaring-lora": ("hf-clip", "timm-vit", "vl-bart"),
+}
+CELLS = [(family, method) for family in FAMILIES for method in METHODS if family in PLACES.get(method, BUILDS)]
+STAY = ("arc-trunk", "toy-gate", "prompt", "addedbias", "hyperformer", "mma", "clipadapter", "context", "context-normal", "adaring",
         *(m for m in METHODS if m.startswith(("vlpet", "bottleneck", "compacter"))))  # not affine: merge refuses

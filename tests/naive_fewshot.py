@@ -19,11 +19,11 @@ EYE, TALK = "vision_model.encoder.layers", "text_model.encoder.layers"
 
 
 def batch(prompts: int = 3, tokens: int = 8) -> tuple[Tensor, Tensor]:
-    """Two images, and prompts of different lengths that end as the tiny CLIP's text does: with token 1, behind it padding."""
+    """Two images, and prompts of different lengths: behind the token that the tiny CLIP's text ends in come more of it."""
     generator = torch.Generator().manual_seed(5)
     words = torch.randint(2, 98, (prompts, tokens), generator=generator)
     for row, end in enumerate(range(tokens - 1, tokens - 1 - prompts, -1)):
-        words[row, end:] = 1
+        words[row, end:] = pristine("hf-clip").config.text_config.eos_token_id
     return FAMILIES["hf-clip"].inputs()["pixels"], words
 
 

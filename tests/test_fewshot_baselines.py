@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import inarch
 from inarch import ARC, LoRA, files
-from inarch.backbones.vision_language import Passage
+from inarch.backbones.two_tower import Tokens, TwoTower
 from inarch.checkpoint import CARD
 from inarch.errors import CannotFold, CannotGraft, ConfigError, DataError
 from inarch.methods import MMA, CLIPAdapter, Context, FacT
@@ -282,42 +282,27 @@ def test_context_refuses_prompts_that_are_too_short():
         inarch.graft(copy.deepcopy(pristine("hf-vit")), Context())
 
 
-class Feature(Passage):
-    __module__ = "inarch.backbones.two_tower"  # whose row it shall have
-
-
-class Two(nn.Module):
-    """The tiny CLIP with its final features going through places of their own, as the two-tower model has them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stock = copy.deepcopy(pristine("hf-clip"))
-        self.image_out, self.text_out = Feature(16).double(), Feature(16).double()
-
-    def forward(self, pixels: Tensor, words: Tensor) -> Tensor:
-        image = self.image_out(self.stock.get_image_features(pixels).pooler_output)
-        return torch.cat([image, self.text_out(self.stock.get_text_features(words).pooler_output)])
-
-
 @pytest.mark.parametrize("towers", [("image",), ("image", "sentence")])
 def test_clip_adapter(towers):
-    model = inarch.graft(Two(), CLIPAdapter(towers=towers, reduction=3, mix=0.3))
+    """On the features of both towers as they leave the projection, not normalised."""
+    model = inarch.graft(copy.deepcopy(pristine("clip")), CLIPAdapter(towers=towers, reduction=3, mix=0.3))
     torch.manual_seed(3)
     for parameter in model.inarch.parameters():
         parameter.data.copy_(0.4 * torch.randn_like(parameter))
     leaves = {name: p.detach().clone().requires_grad_() for name, p in model.inarch.default.trained().items()}
-    parts = Two().requires_grad_(False)(*batch()).split([2, 3])
+    pixels, words = batch()
+    with torch.no_grad():
+        stock = pristine("clip").stock
+        parts = stock.get_image_features(pixels).pooler_output, stock.get_text_features(words).pooler_output
     theirs = [naive.clip_adapter_by_hand(f, *(leaves[f"{tower}_features_16.{name}"][0] for name in ("down", "up")), 0.3)
               if tower in towers else f for tower, f in zip(("image", "sentence"), parts, strict=True)]
-    agree(model, model(*batch()), torch.cat(theirs), leaves)
+    agree(model, torch.cat([model.images(pixels), model.texts(Tokens(words))]), torch.cat(theirs), leaves)
     assert leaves["image_features_16.down"].shape == (1, 5, 16)
 
 
 def test_clip_adapter_counts_starts_and_refuses():
     torch.manual_seed(0)
-    wide = Two()
-    wide.image_out = Feature(512)
-    model = inarch.graft(wide, CLIPAdapter())
+    model = inarch.graft(TwoTower(clip_b16()), CLIPAdapter())
     found = model.inarch.default.trained()
     assert inarch.count(model).adapter == 2 * 512 * 128 == 131_072 and not CLIPAdapter().identity_at_start
     for name, fan in (("down", 512), ("up", 128)):
@@ -326,7 +311,7 @@ def test_clip_adapter_counts_starts_and_refuses():
     with pytest.raises(CannotGraft, match="no tower 'image'; known: text, vision, words"):
         inarch.graft(copy.deepcopy(pristine("hf-clip")), CLIPAdapter())
     with pytest.raises(CannotGraft, match="reduction=17 leaves nothing of the width 16"):
-        inarch.graft(Two(), CLIPAdapter(reduction=17))
+        inarch.graft(copy.deepcopy(pristine("clip")), CLIPAdapter(reduction=17))
     with pytest.raises(CannotFold, match="not an affine map"):
         inarch.merge(model)
 
