@@ -46,19 +46,26 @@ def sight(model: Any, library: str, address: str) -> tuple[nn.Module, Read]:
         return _open_clip(model.visual, address)
     if library == "timm":
         return model, _timm
-    kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
+    trunk, read = _transformers(model, address)
+    return model.get_submodule(trunk), read
+
+
+def _transformers(model: Any, address: str) -> tuple[str, Read]:
+    """Where the trunk lies in a model with a head, and how it is read."""
+    kind = str(getattr(getattr(model, "config", None), "model_type", type(model).__name__)).removesuffix("_vision_model")
     if kind not in TRUNKS:
         raise ConfigError(f"{address}: {kind} is no image tower with a known grid; known: {', '.join(TRUNKS)}, any timm model, "
                           "open_clip's towers; add a row to inarch/backbones/eyes_rows.py")
     trunk, prefix = TRUNKS[kind]
-    return model.get_submodule(trunk), Hidden(prefix + int(getattr(model.config, "num_register_tokens", 0)))
+    return trunk, Hidden(prefix + int(getattr(model.config, "num_register_tokens", 0)))
 
 
 def _of_two(stock: Any, address: str) -> tuple[nn.Module, Read]:
+    """A pair's tower is a trunk already."""
     if not isinstance(stock, Pair):
         return sight(stock, type(stock).__module__.partition(".")[0], address)
     tower = stock.vision_model
-    return sight(tower, type(tower).__module__.partition(".")[0], address)
+    return (tower, _timm) if type(tower).__module__.startswith("timm.") else (tower, _transformers(tower, address)[1])
 
 
 def _open_clip(visual: nn.Module, address: str) -> tuple[nn.Module, Read]:

@@ -16,15 +16,15 @@ VOCABULARY = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model")  # wi
 TOKENIZER = (*VOCABULARY, "tokenizer_config.json", "merges.txt", "special_tokens_map.json", "added_tokens.json", "generation_config.json")
 
 
-def read(kind: Any, folder: Path, config: Any, spare: Iterable[str] = ()) -> Any:
-    """The folder's model, in single precision; every tensor but the ``spare`` ones comes from the file."""
+def read(kind: Any, folder: Path, config: Any, spare: Iterable[str] = (), **more: Any) -> Any:
+    """The folder's model, in single precision; every tensor but the ``spare`` ones comes from the file. ``more``: for its constructor."""
     for path in weights_file.in_folder(folder, HF_WEIGHTS):
         weights_file.shapes(path)
     try:
         with hf.quiet():
             model, info = kind.from_pretrained(folder, config=config, dtype=torch.float32, use_safetensors=True,
                                                output_loading_info=True, local_files_only=True,
-                                               ignore_mismatched_sizes=True)  # they are named and refused below
+                                               ignore_mismatched_sizes=True, **more)  # they are named and refused below
     except (OSError, RuntimeError, ValueError) as error:
         raise Corrupt(f"{folder}: transformers cannot read the weights: {error}") from error
     missing = set(info["missing_keys"]) - set(spare)  # what is tied does not count as missing
