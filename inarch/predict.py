@@ -3,6 +3,8 @@
     >>> predictor = inarch.Predictor("runs/pets")
     >>> predictor.predict(["cat.jpg", "holiday/"], top_k=2)[0].labels
     ('Birman', 'Siamese')
+    >>> inarch.Predictor("runs/pets-clip").predict("zoo/", names=["okapi", "tapir"])[0].label
+    'tapir'
     >>> inarch.Predictor("runs/vqa").answer("kitchen.jpg", "what colour is the table ?")[0].text
     'brown'
 """
@@ -10,7 +12,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -61,19 +64,39 @@ class Predictor:
         """The grafted model itself."""
         return self.rebuilt.net.model
 
-    def predict(self, images: Input | Iterable[Input], top_k: int = 5, batch_size: int = 32) -> list[Prediction]:
+    def predict(self, images: Input | Iterable[Input], top_k: int = 5, batch_size: int = 32, *,
+                names: Sequence[str] = ()) -> list[Prediction]:
         """One ``Prediction`` per image, in order; a folder stands for the images in it, by name.
 
-        With several labels per image each probability is a label's own; otherwise they sum to one over all classes.
+        ``names``: classes of your own, where the run has two towers; those it learned otherwise. With several labels per image each
+        probability is a label's own; otherwise they sum to one over all classes.
         """
         self._refuse_other("predict", generates=False)
         if top_k < 1:
             raise ConfigError(f"top_k={top_k}; expected 1 or more")
         found: list[Prediction] = []
-        for names, logits in self._batches(images, batch_size):
-            shares = metrics.probabilities(logits.astype(np.float64), multilabel=self.multilabel)
-            found += [self._best(name, share, top_k) for name, share in zip(names, shares, strict=True)]
+        with self._naming(names) as classes:
+            for paths, logits in self._batches(images, batch_size):
+                shares = metrics.probabilities(logits.astype(np.float64), multilabel=self.multilabel)
+                found += [_best(path, share, top_k, classes) for path, share in zip(paths, shares, strict=True)]
         return found
+
+    @contextmanager
+    def _naming(self, names: Sequence[str]) -> Iterator[tuple[str, ...]]:
+        """For a moment these names, in the run's templates, instead of its classes."""
+        run, kind = self.rebuilt.run, self.rebuilt.recipe.kind
+        if not names:
+            if kind == "retrieve":
+                raise ConfigError(f"{run} learned captions and has no classes of its own; say what to choose from: names=['cat', 'dog']")
+            yield self.classes
+            return
+        if kind not in ("match", "retrieve"):
+            raise ConfigError(f"names: {run} has a head for its own classes, not a text tower to read names with; leave them out")
+        from inarch.tasks.match import prompts_of
+
+        own = checked_names(names)
+        with self.rebuilt.net.naming(prompts_of(self.model, own, self.rebuilt.card.data["templates"])):  # type: ignore[arg-type]
+            yield own
 
     def answer(self, images: Input | Iterable[Input], question: str = "", *, task: str = "", batch_size: int = 32) -> list[Answer]:
         """What a run that generates says to ``question`` about each image, in order, or without one how it describes it.
@@ -97,10 +120,6 @@ class Predictor:
         pieces = [logits for _, logits in self._batches(images, batch_size)]
         return np.concatenate(pieces) if pieces else np.empty((0, len(self.classes)), dtype=np.float32)
 
-    def _best(self, name: str, share: np.ndarray, top_k: int) -> Prediction:
-        order = np.argsort(-share, kind="stable")[:top_k]
-        return Prediction(name, tuple(self.classes[i] for i in order), tuple(float(share[i]) for i in order))
-
     def _batches(self, images: Input | Iterable[Input], batch_size: int) -> Iterator[tuple[list[str], np.ndarray]]:
         if batch_size < 1:
             raise ConfigError(f"batch_size={batch_size}; expected 1 or more")
@@ -112,6 +131,19 @@ class Predictor:
             if len(bad):
                 raise DataError(f"{batch[bad[0]][0]}: the model's output for it is not finite; use the device it was trained on")
             yield [name for name, _ in batch], logits
+
+
+def checked_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Class names to choose from: two at least, none empty, none twice."""
+    own = tuple(name.strip() for name in names) if not isinstance(names, str) else (names,)
+    if len(own) < 2 or not all(own) or len(set(own)) < len(own):
+        raise ConfigError(f"names={list(own)!r}; expected two names or more to choose from, none empty, each once")
+    return own
+
+
+def _best(name: str, share: np.ndarray, top_k: int, classes: tuple[str, ...]) -> Prediction:
+    order = np.argsort(-share, kind="stable")[:top_k]
+    return Prediction(name, tuple(classes[i] for i in order), tuple(float(share[i]) for i in order))
 
 
 def _named(images: Input | Iterable[Input]) -> Iterator[tuple[str, Any]]:

@@ -14,6 +14,7 @@ def run(
     run: Annotated[str, typer.Argument(help="A finished run folder.")],
     images: Annotated[list[str], typer.Argument(help="Image files, or folders of images.")],
     top_k: Annotated[int, typer.Option(min=1, help="How many labels per image.")] = 1,
+    names: Annotated[str, typer.Option(help="Classes to choose from, with commas between, where RUN has two towers.")] = "",
     question: Annotated[str, typer.Option(help="What to ask about each image, where RUN answers questions.")] = "",
     task: Annotated[str, typer.Option(help="Which of its tasks, where RUN knows several: vqa, caption, ...")] = "",
     csv: Annotated[Path | None, typer.Option(metavar="FILE", show_default=False, help="Write a table there.")] = None,
@@ -27,6 +28,8 @@ def run(
 
     inarch predict runs/pets holiday/ --top-k 3 --csv holiday.csv
 
+    inarch predict runs/pets-clip zoo/ --names "okapi,tapir,red panda"
+
     inarch predict runs/vqa kitchen.jpg --question "what colour is the table?"
     """
     from inarch.errors import ConfigError
@@ -36,11 +39,13 @@ def run(
         raise ConfigError(f"--csv {csv}: there is no folder {csv.parent}; create it first")
     predictor = Predictor(run, device=device)
     if predictor.rebuilt.recipe.generates:
+        if names:
+            raise ConfigError(f"{run} generates text; leave out --names")
         _answers(predictor.answer(images, question, task=task), csv)
         return
     if question or task:
         raise ConfigError(f"{run} classifies images; leave out --question and --task")
-    predictions = predictor.predict(images, top_k=top_k)
+    predictions = predictor.predict(images, top_k=top_k, names=names.split(",") if names else ())
     if csv is None:
         for found in predictions:
             best = "  ".join(f"{label} {share:.4f}" for label, share in zip(found.labels, found.probabilities, strict=True))

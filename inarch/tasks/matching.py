@@ -7,55 +7,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inarch import backbones
 from inarch.backbones import Backbone
+from inarch.backbones.two_tower import TwoTower
 from inarch.data import Table, Transform
-from inarch.data.fewshot import FewShot, Half, read_fewshot, template_of
+from inarch.data.fewshot import FewShot, Half
 from inarch.errors import ConfigError, DataError
 from inarch.recipe import Recipe
 from inarch.run import Card, Run
 from inarch.tasks.classification import preprocessing
-from inarch.tasks.classify import scalars, score
+from inarch.tasks.classify import scalars
 from inarch.tasks.match import Matcher, Said, prompts_of
+from inarch.tasks.named import NamedPart, opened, transferred
 from inarch.tasks.shots import Paced
-from inarch.tasks.task import Feed, Sources, Start, Task, Tick
+from inarch.tasks.task import Sources, Start, Task, Tick
 from inarch.tasks.towers import sources
-from inarch.training import score as scoring
+from inarch.tasks.wording import refuse_absent, refuse_overwritten, templates
 from inarch.training.feed import ImageFeed
 from inarch.training.order import Order
 
 BASE, NOVEL = "test", "novel"
-
-
-@dataclass(frozen=True, eq=False)
-class NamedPart:
-    """Images to be told apart by the names of their classes."""
-
-    name: str
-    feed: Feed
-    table: Table
-    classes: tuple[str, ...]
-    templates: tuple[str, ...]
-    batch: int
-
-    def found(self, engine: Any, net: nn.Module, tick: Tick | None = None) -> np.ndarray:
-        matcher: Matcher = net if isinstance(net, Matcher) else net.net  # type: ignore[assignment]  # what learns has it inside
-        matcher.eval()
-        with matcher.naming(prompts_of(matcher.model, self.classes, self.templates)):
-            return scoring.logits(engine, matcher, self.feed, self.batch, self.name, self.table.names, tick)
-
-    def metrics(self, found: np.ndarray) -> dict[str, Any]:
-        return score(found, self.table.labels, self.classes, False)
-
-    def close(self) -> None:
-        self.feed.close()
 
 
 class Matching(Task):
@@ -70,8 +46,11 @@ class Matching(Task):
             raise DataError(f"{data.source} has no training images of the classes to be learned")
         self.table: Table = self.learned.train
         self.view = preprocessing(recipe, backbone)
-        self.templates = templates(recipe, data)
-        prompts_of(backbone.model, self.learned.classes, self.templates)  # type: ignore[arg-type]  # refuses what is too long
+        self.templates = templates(recipe, data.dataset)
+        model: TwoTower = backbone.model  # type: ignore[assignment]  # or Matcher refuses it
+        prompts_of(model, self.learned.classes, self.templates)  # refuses what is too long
+        refuse_overwritten(recipe, model, self.templates)
+        refuse_absent(recipe, model, [start.locate(address) for address in recipe.transfer])
         self.final: dict[str, NamedPart] = {}
 
     @staticmethod
@@ -83,6 +62,9 @@ class Matching(Task):
         data = opened(recipe, start.locate(recipe.data), start.tick)
         if recipe.selection == "val" and data.learn().val is None:
             raise ConfigError("selection='val', but the data has no validation part; set val_fraction, or selection='none'")
+        if recipe.limit or recipe.fit != "train":
+            raise ConfigError("limit and fit are not of a few-shot run: shots says how many images of a class are learned, from train; "
+                              "leave them out")
         return Matching(recipe, data, _load(recipe, start.locate(recipe.backbone)), start)
 
     @staticmethod
@@ -111,7 +93,7 @@ class Matching(Task):
         if half is None or table is None:
             raise DataError(f"{own.source} has no {split} part under protocol={own.protocol!r}")
         feed = ImageFeed(table, Transform(card.view), recipe.seed, 0)
-        return NamedPart(split, feed, table, half.classes, templates(recipe, own), batch)
+        return NamedPart(split, feed, table, half.classes, templates(recipe, own.dataset), batch)
 
     # what the record says
 
@@ -156,19 +138,16 @@ class Matching(Task):
             found.append(self._part(BASE, self.learned, self.learned.test))
             held = self.data.held()
             found.append(None if held is None else self._part(NOVEL, held, held.test))
-            found += [self._transferred(address) for address in self.recipe.transfer]
         self.final = {part.name: part for part in found if part is not None}
+        for address in self.recipe.transfer if self.recipe.test else ():
+            part = transferred(self.recipe, self.start.locate(address), self.view, {*self.final})
+            self.final[part.name] = part
         return [*self.final.values()]
 
-    def _transferred(self, address: str) -> NamedPart | None:
-        other = opened(self.recipe, self.start.locate(address), None, everything=True)
-        half = other.learn()
-        return self._part(other.dataset, half, half.test, templates(self.recipe, other))
-
-    def _part(self, name: str, half: Half, table: Table | None, sentences: tuple[str, ...] | None = None) -> NamedPart | None:
+    def _part(self, name: str, half: Half, table: Table | None) -> NamedPart | None:
         if table is None:
             return None
-        return NamedPart(name, self.plain(table), table, half.classes, sentences or self.templates, self.recipe.eval_batch_size)
+        return NamedPart(name, self.plain(table), table, half.classes, self.templates, self.recipe.eval_batch_size)
 
     def plain(self, table: Table) -> ImageFeed:
         return ImageFeed(table, Transform(self.view), self.recipe.seed, self.recipe.workers)
@@ -221,18 +200,6 @@ def harmonic(base: float | None, novel: float | None) -> float | None:
     if base is None or novel is None:
         return None
     return 2 * base * novel / (base + novel) if base + novel else 0.0
-
-
-def opened(recipe: Recipe, address: str, tick: Tick | None, everything: bool = False) -> FewShot:
-    """The recipe's data, or with ``everything`` other data with all its classes."""
-    return read_fewshot(address, shots=recipe.shots, seed=recipe.seed, protocol="all" if everything else recipe.protocol,  # type: ignore[arg-type]
-                        on_bad_image=recipe.on_bad_image, val_fraction=recipe.val_fraction, test_fraction=recipe.test_fraction or 0.2,
-                        progress=tick)
-
-
-def templates(recipe: Recipe, data: FewShot) -> tuple[str, ...]:
-    """The recipe's, "coop" read as CoOp's for this data."""
-    return tuple(template_of(choice, data.dataset) for choice in recipe.templates)
 
 
 def _load(recipe: Recipe, address: str) -> Backbone:
