@@ -31,7 +31,7 @@ from mini_clip.measure import SEED, measured
 from mini_clip.model import inherit, new_model
 from mini_clip.sources import HASHES, Named, load_named, squashed
 from mini_clip.train import Pool, Settings, Shown, train
-from mini_clip.words import FRAMES, TEMPLATES, train_tokenizer
+from mini_clip.words import FRAMES, TEMPLATES, read_tokenizer, train_tokenizer
 from safetensors.torch import load_file
 from shipped import ROOT, commit, halve, recorded, tidy, write_json
 
@@ -71,7 +71,7 @@ def pretrain(args: argparse.Namespace) -> dict[str, Any]:
     start, settings = time.monotonic(), settings_of(args)
     sets = load_named(args.data, settings.seed)
     everything = shown(sets, settings, args.workers)
-    tokenizer = train_tokenizer(texts_of(everything) | set(TEMPLATES) | set(FRAMES))
+    tokenizer = read_tokenizer(args.tokenizer) if args.tokenizer else train_tokenizer(texts_of(everything) | {*TEMPLATES, *FRAMES})
     model = new_model(len(tokenizer), settings.seed)
     if settings.start != "none":
         inherit(model, load_file(VIT / "model.safetensors"))
@@ -146,6 +146,7 @@ def arguments() -> argparse.Namespace:
         ("steps", Settings.steps, "of training"), ("batch", Settings.batch, "pictures a step"), ("workers", os.cpu_count(), "that draw"),
     ):
         parser.add_argument(f"--{name}", type=int, default=value, help=what)
+    parser.add_argument("--tokenizer", type=Path, metavar="DIR", help="use the one there: a new one differs by chance in a few pieces")
     parser.add_argument("--commit", default="", help="what to record where the script runs without its repository")
     parser.add_argument("--measure", action="store_true", help="only measure the weights in --out again, into the record")
     parser.add_argument("--write-card", action="store_true", help="only write the section of WEIGHTS.md from the record")

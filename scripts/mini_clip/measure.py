@@ -55,9 +55,11 @@ class Judge:
 
 def measured(folder: Path, sets: list[Named], data: Path, device: torch.device) -> dict[str, Any]:
     judge = Judge(folder, device)
+    learned = {name for one in sets for name in (one.names[label] for label in np.unique(one.part.y_train))} | set(things.names())
     return {
         "val": {one.name: validation(judge, one) for one in sets},
-        "novel_emoji": judge.right(*novel_emoji(data)),
+        "novel_emoji": judge.right(*novel_emoji(data, learned)),
+        "novel_emoji_known_otherwise": sorted(learned & set(novel_emoji(data)[2])),
         "digits": judge.right(*handwritten()),
         "things_val": {style.name: styled(judge, style.name) for style in STYLES if style.name != "handwriting"},
     }

@@ -8,6 +8,7 @@ An image whose pixels occur in a validation or test part of any of the sets, or 
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -88,10 +89,11 @@ def named_emoji(source: Source, folder: Path, seed: int) -> Named:
     return Named(replace(part, classes=len(names), y_train=y_train, y_val=y_val), names, names[len(train) :])
 
 
-def novel_emoji(folder: Path) -> tuple[Array, Array, tuple[str, ...]]:
-    """Images, labels and names that no training sees: for the measurement of finished weights."""
+def novel_emoji(folder: Path, known: Set[str] = frozenset()) -> tuple[Array, Array, tuple[str, ...]]:
+    """Images, labels and names that no training sees: for the measurement of finished weights. ``known``: names to leave out."""
     with np.load(folder / "emoji3.npz", allow_pickle=False) as file:
-        rows = np.flatnonzero(file["is_base"] == 0)
+        novel = np.flatnonzero(file["is_base"] == 0)
+        rows = [row for row in novel if spoken(str(file["names"][row])) not in known]
         images, names = file["images"][:, rows], tuple(spoken(str(name)) for name in file["names"][rows])
     return images.reshape(-1, SIDE, SIDE, 3), np.tile(np.arange(len(rows)), len(images)), names
 
