@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from inarch import files, metrics
 from inarch.data import Splits
 from inarch.errors import Corrupt, Incomplete
-from inarch.reporting import answered, mistakes, plots
+from inarch.reporting import answered, fewshot, mistakes, plots
 from inarch.reporting.page import Block, Gallery, Page, Table, Tile, to_html, to_markdown
 from inarch.reporting.protocol import known, provenance, stated
 from inarch.reporting.results import embedded_record, line, mark, result_of
@@ -65,7 +65,13 @@ def write_report(run: str | Path, *, splits: Splits | None = None, images: Mappi
     the pictures. Raises ``Incomplete`` for an unfinished run, ``Corrupt`` when predictions and result do not belong together.
     """
     found = Run(run)
-    page = answered.page(found, images) if found.recipe().generates else _page(read_story(found), splits)
+    match found.recipe().kind:
+        case "generate":
+            page = answered.page(found, images)
+        case "retrieve":
+            page = fewshot.page(found)
+        case _:
+            page = _page(read_story(found), splits)
     out = found.folder / "report.html"
     files.write(out, to_html(page).encode())
     files.write(found.folder / "report.md", to_markdown(page).encode())
@@ -121,7 +127,7 @@ def _tiles(story: Story) -> tuple[Tile, ...]:
     with_head = f"{count['trainable']:,} with head, {count['percent']:.2f} % of all"
     seconds, epochs = result["seconds"], result["epochs"]
     return (
-        *numbers,
+        *numbers, *fewshot.tiles(result),
         Tile("numbers trained, without head", f"{count['without_head']:,}", with_head),
         Tile("adapter file", kilobytes(result["adapter_bytes"]), f"the head is {kilobytes(result['head_bytes'])} of it"),
         Tile("training, per epoch", f"{seconds / max(epochs, 1):.2g} s", f"{epochs} epochs, {seconds:,.0f} s in all"),
@@ -148,6 +154,7 @@ def share(value: float | None) -> str:
 
 def _sections(story: Story, splits: Splits | None) -> tuple[tuple[str, tuple[Block, ...]], ...]:
     sections: list[tuple[str, tuple[Block, ...]]] = [("What this number states", (stated(story),))]
+    sections += fewshot.sections(story.result, story.card)
     log = story.run.lines()
     if log:
         sections.append(("Training", (plots.curves(log, story.metric),)))

@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-SINGLE = ("accuracy", "top5", "mAP", "micro_f1", "macro_f1", "loss", "vqa_accuracy", "exact_match", "cider", "bleu4", "meteor", "mean")
+RECALLS = tuple(f"{way}@{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10))
+SINGLE = ("accuracy", "top5", "mAP", "micro_f1", "macro_f1", "loss", "vqa_accuracy", "exact_match", "cider", "bleu4", "meteor", "mean",
+          *RECALLS, "recall")
 
 
 def run(

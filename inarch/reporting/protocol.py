@@ -16,6 +16,7 @@ from inarch.reporting.results import SEEN, UNKNOWN, line
 if TYPE_CHECKING:
     from inarch.report import Story
     from inarch.reporting.answered import Told
+    from inarch.reporting.fewshot import Retold
 
 NONE = "–"
 
@@ -79,10 +80,11 @@ def counts(count: Mapping[str, Any]) -> str:
 def optimisation(recipe: Mapping[str, Any]) -> str:
     keys = ("epochs", "warmup_epochs", "batch_size", "accumulate", "lr", "schedule", "weight_decay", "clip", "precision",
             "class_weights", "sampling")
-    return "AdamW; " + ", ".join(f"{key} {recipe[key]}" for key in keys if recipe.get(key) not in (None, "none"))
+    name = {"sgd": "SGD with momentum 0.9"}.get(recipe.get("optimizer", ""), "AdamW")
+    return f"{name}; " + ", ".join(f"{key} {recipe[key]}" for key in keys if recipe.get(key) not in (None, "none"))
 
 
-def provenance(story: Story | Told) -> tuple[Block, ...]:
+def provenance(story: Story | Told | Retold) -> tuple[Block, ...]:
     """Command, commit, versions, machine; the recipe folded away."""
     result = story.result
     facts = {

@@ -36,7 +36,10 @@ NEUTRAL = frozenset((
 ))
 # fields that the first results did not have: where one is not stated, the run was as the default says
 LATER: dict[str, Any] = {"limit": 0, "tasks": [], "visual_tokens": None, "beams": None, "data_order": "seeded", "schedule": "cosine",
-                         "adam_eps": 1e-8, "decay": "all"}
+                         "adam_eps": 1e-8, "decay": "all", "recipe": "", "protocol": "base-to-novel", "shots": 16,
+                         "templates": ["a photo of a {}."], "transfer": [], "names_per_update": 0, "keep_text": 0.0, "keep_image": 0.0,
+                         "keep_logits": 0.0, "keep_scale": 0.0, "probe": "off", "probe_share": 0.3, "least_updates": 0,
+                         "most_updates": 0, "warmup_lr": None, "optimizer": "adamw"}
 SUFFIXES = (".npz", ".csv", ".jsonl", ".ndjson")
 
 
@@ -171,7 +174,8 @@ def result_of(fields: Mapping[str, Any], path: Path) -> Result:
     trainable = want(count, "trainable", int, path)
     return Result(
         path=str(path), method=line(fields["method"], fields["config"]),
-        data=_data_name(want(data, "source", str, path)), data_sha=want(data, "sha256", str, path),
+        data=str(data.get("dataset") or _data_name(want(data, "source", str, path))),
+        data_sha=str(data.get("listing_sha256") or want(data, "sha256", str, path)),  # few-shot: every seed has images of its own
         backbone=str(source.get("name") or recipe.get("backbone")), backbone_sha=source.get("sha256"),
         image_size=backbone.get("image_size") or recipe.get("image_size"), seed=fields["seed"],
         metric=metric, score=score, val=val,
@@ -196,9 +200,9 @@ def want(fields: Mapping[str, Any], key: str, kind: type | tuple[type, ...], pat
 
 
 def _scores(metrics: Mapping[str, Any], path: Path) -> tuple[str, float | None, float | None]:
-    """The headline metric's name and its value on test and on val; ``accuracy``, or ``mAP`` of a many-label task."""
+    """The headline metric's name and its value on test and on val; ``accuracy``, ``mAP`` of a many-label task, ``recall`` of captions."""
     parts = [metrics.get("test") or {}, metrics.get("val") or {}]
-    name = "mAP" if any("mAP" in part for part in parts) else "accuracy"
+    name = next((name for name in ("mAP", "recall") if any(name in part for part in parts)), "accuracy")
     values = [part.get(name) for part in parts]
     for value in values:
         if value is not None and not (isinstance(value, int | float) and 0 <= value <= 1):

@@ -75,7 +75,7 @@ class Learner(nn.Module):
         names = self.chosen(shown.labels)
         w, f = self.w(names), self.f(shown.seen)
         logits, labels = self.net.scores(f, w), torch.searchsorted(names, shown.labels)
-        return Said(logits, labels, self._extra(shown, names, w, f, logits))
+        return Said(logits, labels, self.extra(shown, names, w, f, logits))
 
     def chosen(self, labels: Tensor) -> Tensor:
         """The names that an update compares with, sorted: all that may be, or those of its images and others by lot."""
@@ -109,7 +109,8 @@ class Learner(nn.Module):
     def _whole(self, found: Tensor) -> Tensor:
         return found.float() if self.net.precision in HALVES else found
 
-    def _extra(self, shown: Shown, names: Tensor, w: Tensor, f: Tensor, logits: Tensor) -> Tensor:
+    def extra(self, shown: Shown, names: Tensor, w: Tensor, f: Tensor, logits: Tensor) -> Tensor:
+        """``[batch]``: what keeps these features and logits near the frozen model."""
         weights = self.weights
         w0 = None if self.frozen.names is None else self.frozen.names[names]
         f0 = self._frozen_images(shown) if weights.of_images else None

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from inarch import backbones
 from inarch.backbones import Backbone
 from inarch.backbones.two_tower import TwoTower
-from inarch.data import Table, Transform
+from inarch.data import Splits, Table, Transform
 from inarch.data.fewshot import FewShot, Half
 from inarch.errors import ConfigError, DataError
 from inarch.recipe import Recipe
@@ -108,7 +108,8 @@ class Matching(Task):
         return {part: 0 if table is None else len(table) for part, table in parts.items()}
 
     def facts(self) -> dict[str, Any]:
-        return {"source": self.learned.source, "sha256": self.learned.sha256, "classes": len(self.learned.classes), **self._sizes(),
+        return {"source": self.learned.source, "dataset": self.data.dataset, "sha256": self.learned.sha256,
+                "listing_sha256": self.data.about["listing_sha256"], "classes": len(self.learned.classes), **self._sizes(),
                 "protocol": self.recipe.protocol, "shots": self.recipe.shots, "templates": [*self.templates],
                 "items_sha256": self.data.about["items_sha256"]}
 
@@ -180,7 +181,8 @@ class Matching(Task):
     def report(self, run: Run) -> None:
         from inarch.report import write_report
 
-        write_report(run.folder)
+        half = self.learned
+        write_report(run.folder, splits=Splits(self.table, half.val, half.test, half.classes, half.sha256, half.source))
 
 
 def told(metrics: dict[str, Any], others: Sequence[str]) -> dict[str, Any]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from inarch import files
-from inarch.data import Transform
+from inarch.data import Table, Transform
 from inarch.errors import Corrupt
+from inarch.preprocess import Preprocess
+from inarch.recipe import Recipe
 from inarch.switching import disabled
 from inarch.tasks import probing
 from inarch.tasks.learner import Frozen, Learner
-from inarch.tasks.match import Matcher, Weights, prompts_of
+from inarch.tasks.match import Matcher, Prompts, Weights, prompts_of
 from inarch.tasks.shots import KeptFeed, ShotFeed
 from inarch.tasks.task import Feed, Sources, Tick
 from inarch.training.feed import ImageFeed
@@ -27,15 +29,26 @@ CAP = 2 << 30  # bytes of kept activations
 GATES = "gates.safetensors"
 
 
+class Towered(Protocol):
+    """What a task of two towers has: ``table`` are the images that it learns from, each once."""
+
+    recipe: Recipe
+    table: Table
+    view: Preprocess
+
+    def plain(self, table: Table) -> ImageFeed: ...
+
+
 def sources(task: Matching, engine: Any, net: Matcher, tick: Tick | None) -> Sources:
     """The learner and its feed; with ``probe="gates"`` the gates are found first, or read where a resumed run found them before."""
-    recipe, model = task.recipe, net.model
-    learner = _learner(task, net, engine)
-    feed, still = _feed(task, learner, engine, tick)
-    learner.frozen = _frozen(task, net, learner, still, engine, tick)
+    recipe, table = task.recipe, task.table
+    learner = learner_of(task, net, prompts_of(net.model, task.learned.classes, task.templates), engine)
+    kept = kept_images(task, learner, engine, tick)
+    images = ImageFeed(table, Transform(task.view, recipe.augment), recipe.seed, recipe.workers)
+    feed: Feed = ShotFeed(images) if kept is None else KeptFeed(table, kept)
+    learner.frozen = frozen(task, net, learner, engine, tick)
     if recipe.probe == "gates":
         _gates(task, learner, feed, engine, tick)
-    assert isinstance(model, nn.Module)
     return Sources(learner, feed, task.watched())
 
 
@@ -43,13 +56,18 @@ def weights_of(recipe: Any) -> Weights:
     return Weights(recipe.keep_text, recipe.keep_image, recipe.keep_logits, recipe.keep_scale)
 
 
-def _learner(task: Matching, net: Matcher, engine: Any) -> Learner:
+def learner_of(task: Towered, net: Matcher, prompts: Prompts, engine: Any) -> Learner:
+    """With what the text tower's frozen blocks say of the prompts, where that is exact and fits."""
     recipe = task.recipe
-    prompts = prompts_of(net.model, task.learned.classes, task.templates).to(engine.device)
-    learner = Learner(net, prompts, weights_of(recipe), Frozen(), recipe.names_per_update, side=task.view.size)
+    learner = Learner(net, prompts.to(engine.device), weights_of(recipe), Frozen(), recipe.names_per_update, side=task.view.size)
     if recipe.cache_features and not recipe.backbone_noise and not learner.text.fresh:
         learner.kept_texts = _kept_texts(learner)
     return learner
+
+
+def still(recipe: Recipe) -> bool:
+    """Whether an image is the same in every epoch."""
+    return recipe.augment == "none" and not recipe.backbone_noise
 
 
 @torch.no_grad()
@@ -66,40 +84,44 @@ def _kept_texts(learner: Learner) -> Tensor | None:
     return torch.cat(pieces)
 
 
-def _feed(task: Matching, learner: Learner, engine: Any, tick: Tick | None) -> tuple[Feed, bool]:
-    """The feed, and whether an image is the same in every epoch."""
-    recipe = task.recipe
-    images = ImageFeed(task.table, Transform(task.view, recipe.augment), recipe.seed, recipe.workers)
-    still = recipe.augment == "none" and not recipe.backbone_noise
-    if not (still and recipe.cache_features) or learner.vision.fresh:
-        return ShotFeed(images), still
-    model = learner.model
+def kept_images(task: Towered, learner: Learner, engine: Any, tick: Tick | None) -> Tensor | None:
+    """What the image tower's frozen blocks say of every image, where that is exact, asked for, and fits; the learner knows of it then."""
+    recipe, model = task.recipe, learner.model
+    if not (still(recipe) and recipe.cache_features) or learner.vision.fresh:
+        return None
 
     def record(pixels: Tensor) -> Tensor:
         whole = pixels.double() if recipe.precision == "fp64" else pixels
         with learner.net.casting(pixels.device):
             return learner.vision.record(lambda: model.make.image(model.stock, whole))
 
-    first = record(next(iter(images.batches([[0]])))[0].to(engine.device))
-    if first.nbytes * len(task.table) > CAP:
-        return ShotFeed(images), still
-    kept = collect(engine, images, recipe.eval_batch_size, record, tick)
-    images.close()
+    images = task.plain(task.table)
+    try:
+        first = record(next(iter(images.batches([[0]])))[0].to(engine.device))
+        if first.nbytes * len(task.table) > CAP:
+            return None
+        kept = collect(engine, images, recipe.eval_batch_size, record, tick)
+    finally:
+        images.close()
     learner.keeps = True
-    return KeptFeed(task.table, kept), still
+    return kept
 
 
-def _frozen(task: Matching, net: Matcher, learner: Learner, still: bool, engine: Any, tick: Tick | None) -> Frozen:
+def frozen(task: Towered, net: Matcher, learner: Learner, engine: Any, tick: Tick | None) -> Frozen:
     """w0 of every name; f0 of every image where it is the same in every epoch."""
     weights = learner.weights
     with disabled(net.model):
         names = net.features(learner.prompts) if weights.text or weights.logits else None
-        if not (still and weights.of_images):
+        if not (still(task.recipe) and weights.of_images):
             return Frozen(names)
-        with net.naming(learner.prompts):
-            net.eval()
-            images = collect(engine, task.plain(task.table), task.recipe.eval_batch_size, _features(net), tick)
+        net.eval()
+        images = features_of(task.plain(task.table), net, engine, task.recipe.eval_batch_size, tick)
     return Frozen(names, images.to(engine.device))
+
+
+def features_of(feed: ImageFeed, net: Matcher, engine: Any, batch: int, tick: Tick | None) -> Tensor:
+    """f ``[n, d]`` of every image, as the model is now."""
+    return collect(engine, feed, batch, _features(net), tick)
 
 
 def _features(net: Matcher) -> Any:
