@@ -61,6 +61,8 @@ def _placed(unit: str, dim: int, group: list[Stack], places: dict[str, Place]) -
 def _common(groups: dict[tuple[str, int], list[Stack]], sizes: dict[str, int], share: Share) -> str | None:
     """The owner that all units have in common, if they share."""
     towers = {tower for tower, _ in groups}
+    if share == "required" and len(towers) == 1:
+        raise CannotGraft(f"AdaRing: share_towers='required', but only the tower {towers.pop()!r} is adapted; leave it out")
     if share == "never" or len(towers) == 1:
         return None
     equal = len(set(sizes.values())) == 1 and len(towers) == len(groups)
