@@ -89,6 +89,8 @@ def run(learner: Learner, feed: Feed, labels: Tensor, recipe: Any, steps: int, e
     """Learn the gates in ``steps`` steps, put everything else back, hold the gates; returns them."""
     probe, halves = Probe.of(learner), pseudo(len(learner.prompts), recipe.seed)
     before = {name: p.detach().clone() for name, p in probe.cores.items()}
+    learner.eval()
+    container_of(learner.model).train()  # adapters learn as in the fit, whatever was scored before
     core = torch.optim.AdamW(probe.cores.values(), lr=recipe.lr, betas=BETAS, weight_decay=recipe.weight_decay)
     method = next(iter(container_of(learner.model).active().values())).method
     pace = max((pace for word, pace in method.paces.items() if word in method.probed), default=1.0)
@@ -110,7 +112,7 @@ def run(learner: Learner, feed: Feed, labels: Tensor, recipe: Any, steps: int, e
 
 def _step(step: int, loss: Tensor, gradients: list[Tensor | None], owned: dict[str, nn.Parameter], optimizer: Any, clip: float) -> None:
     if not torch.isfinite(loss):
-        raise TrainingDiverged(f"probe, step {step + 1}: the loss is {float(loss)}; use a smaller lr, or probe='off'")
+        raise TrainingDiverged(f"probe, step {step + 1}: the loss is {float(loss.detach())}; use a smaller lr, or probe='off'")
     for parameter, gradient in zip(owned.values(), gradients, strict=True):
         parameter.grad = gradient
     nn.utils.clip_grad_norm_(owned.values(), clip or math.inf)
