@@ -2,12 +2,13 @@
 
     per site      H = U (I + dA) + b:   singular values of dA, its effective rank, |b|; for ARC also eigenvalues and c
     per stack     how much the leading input directions of its layers overlap (is one shared basis reasonable?)
+    AdaRing       its cores, slices and gates instead (inarch/inspection/rings.py)
 With the full-rank method this is the paper's Figures 3-4; with ARC, what became of its shared basis in every layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,16 @@ from inarch.adapter import Adapter, Method
 from inarch.container import Scion
 from inarch.errors import ConfigError, Corrupt
 from inarch.inspection import spectra
+from inarch.inspection.lines import aligned
+from inarch.inspection.ring_report import RingInspection, inspect_rings
 from inarch.inspection.spectra import Spectrum
-from inarch.methods import method_named
+from inarch.methods import AdaRing, method_named
 from inarch.methods.arc import ARC, ArcAdapter
 from inarch.ports import Port, Site, Span, Stack
 
 ENERGIES = (0.5, 0.9, 0.99)
 BINS = 20
+INSPECTORS: dict[type[Method], Callable[..., RingInspection]] = {AdaRing: inspect_rings}  # of methods that a spectrum says too little of
 _OUTSIDE = ("base/", "head/")  # thawed tensors of the base and a head: nothing that an adapter added
 
 
@@ -77,20 +81,21 @@ class StackView:
         return {f"{i}-{j}": spectra.principal_angles(a, b).rad2deg().tolist()
                 for i, a in enumerate(spaces) for j, b in enumerate(spaces) if i < j}
 
+    def spectra(self) -> tuple[list[float], list[list[int]]]:
+        """Edges common to the stack and, per layer, how many singular values of dA fall between them (the paper's Figure 3)."""
+        return _histogram([site.spectrum.singular for site in self.sites])
+
     def histogram(self) -> tuple[list[float], list[list[int]]] | None:
         """Edges common to the stack and, per layer, how many ``|c|`` fall between them; None where there is no c."""
         scales = [site.scale.abs() for site in self.sites if site.scale is not None]
-        if not scales:
-            return None
-        top = float(torch.stack(scales).max()) or 1.0
-        edges = torch.linspace(0, top, BINS + 1, dtype=torch.float64)
-        return edges.tolist(), [torch.histogram(s, edges).hist.int().tolist() for s in scales]
+        return _histogram(scales) if scales else None
 
     def to_json(self) -> dict[str, Any]:
-        bins = self.histogram()
+        bins, values = self.histogram(), self.spectra()
         return {
             "name": self.name, "width": self.width, "room": self.room, "leading": self.leading, "chance": self.chance,
             "overlap": self.overlaps(), "angles": self.angles(),
+            "singular_histogram": {"edges": values[0], "counts": values[1]},
             "histogram": None if bins is None else {"edges": bins[0], "counts": bins[1]},
             "sites": [site.to_json() for site in self.sites],
         }
@@ -117,7 +122,7 @@ class Inspection:
         return "\n".join(lines)
 
 
-def inspect(folder: str | Path, *, leading: int = 10) -> Inspection:
+def inspect(folder: str | Path, *, leading: int = 10) -> Inspection | RingInspection:
     """Read an adapter folder, or the run folder that holds one, and analyse every stack of its adapter.
 
     ``leading``: how many of the strongest directions to compare between layers. Raises ``ConfigError`` for a method that adds
@@ -130,9 +135,18 @@ def inspect(folder: str | Path, *, leading: int = 10) -> Inspection:
         folder = folder / "adapter"
     card = checkpoint.read_card(folder)
     method = method_named(card["method"]).parse(card["config"])
-    scion = _rebuilt(method, _values(folder, card), folder)
+    values = _values(folder, card)
+    if type(method) in INSPECTORS:
+        return INSPECTORS[type(method)](method, values, folder)
+    scion = _rebuilt(method, values, folder)
     views = tuple(_view(scion, stack, leading) for stack in scion.stacks)
     return Inspection(str(folder), card["method"], card["config"], views)
+
+
+def _histogram(layers: list[Tensor]) -> tuple[list[float], list[list[int]]]:
+    top = float(torch.stack(layers).max()) or 1.0
+    edges = torch.linspace(0, top, BINS + 1, dtype=torch.float64)
+    return edges.tolist(), [torch.histogram(values.double(), edges).hist.int().tolist() for values in layers]
 
 
 def _values(folder: Path, card: dict[str, Any]) -> dict[str, Tensor]:
@@ -222,8 +236,3 @@ def _overlap_line(stack: StackView) -> str:
     return (f"the {stack.leading} strongest input directions of two layers overlap by {sum(pairs) / len(pairs):.3f} on average "
             f"({min(pairs):.3f} to {max(pairs):.3f}; 1: the same, {stack.chance:.3f}: chance)")
 
-
-def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Rows of cells as lines with columns as wide as their widest cell."""
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]

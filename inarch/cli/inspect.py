@@ -17,9 +17,13 @@ def run(
 ) -> None:
     """Singular values of every layer's adaptation and how much layers overlap, from the adapter's folder alone.
 
+    Of AdaRing: gates per layer and tower, how alike the layers' slices and matrices are, effective ranks, and cores that grew too large.
+
     [bold]Examples[/bold]
 
     inarch inspect runs/digits-mini-vit-arc-42 --plot arc.png
+
+    inarch inspect runs/pets-clip-adaring --plot rings.png
 
     inarch inspect runs/qa-vlpet --gates --plot gates.png
 
@@ -84,7 +88,7 @@ def _variants(backbone: str, rank: int, plot: str | None, json: bool) -> None:
 
 
 def _lines(head: list[str], rows: list[list[str]]) -> str:
-    from inarch.inspect import aligned
+    from inarch.inspection.lines import aligned
 
     return "\n".join(aligned([tuple(head), *map(tuple, rows)]))
 

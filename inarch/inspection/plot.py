@@ -5,34 +5,36 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from inarch.errors import ConfigError, StorageError, need
 from inarch.inspect import Inspection, StackView
 from inarch.inspection import spectra
+from inarch.inspection.figure import canvas, checked, saved
 from inarch.inspection.gates import GateView
+from inarch.inspection.ring_plot import plot_rings
+from inarch.inspection.ring_report import RingInspection
 from inarch.inspection.scaling import Point
 
-FORMATS = ("png", "pdf", "svg")
 
-
-def plot_inspection(found: Inspection, out: str | Path) -> Path:
-    """A row per stack: sorted spectrum per layer, cumulative energy, ``|c|`` per layer (ARC), overlap of layers."""
+def plot_inspection(found: Inspection | RingInspection, out: str | Path) -> Path:
+    """A row per stack: sorted spectrum and its histogram per layer, cumulative energy, ``|c|`` (ARC), overlap of layers."""
     out = checked(out)
-    panels = [_draw_spectrum, _draw_energy, _draw_overlap]
+    if isinstance(found, RingInspection):
+        return plot_rings(found, out)
+    panels = [_draw_spectrum, _draw_values, _draw_energy, _draw_overlap]
     if any(stack.histogram() for stack in found.stacks):
-        panels.insert(2, _draw_scales)
-    figure, grid = _canvas(len(found.stacks), len(panels))
+        panels.insert(3, _draw_scales)
+    figure, grid = canvas(len(found.stacks), len(panels))
     for row, stack in zip(grid, found.stacks, strict=True):
         for axes, draw in zip(row, panels, strict=True):
             draw(axes, stack)
             axes.set_title(f"{stack.name}: {axes.get_title()}", fontsize=9)
     figure.suptitle(f"{found.method}: {found.folder}", fontsize=11)
-    return _saved(figure, out)
+    return saved(figure, out)
 
 
 def plot_scaling(points: list[Point], out: str | Path) -> Path:
     """Trained numbers (no head) against the backbone's size: a line per method through the ViTs, squares for Swin."""
     out = checked(out)
-    figure, grid = _canvas(1, 1, width=8.0, height=5.0)
+    figure, grid = canvas(1, 1, width=8.0, height=5.0)
     axes = grid[0][0]
     for k, label in enumerate(dict.fromkeys(point.method for point in points)):
         _draw_method(axes, [p for p in points if p.method == label], f"C{k}", label)
@@ -43,7 +45,7 @@ def plot_scaling(points: list[Point], out: str | Path) -> Path:
         tick.set_horizontalalignment("left" if _family(name) == "swin" else "right")
     axes.minorticks_off()
     axes.legend(fontsize=8, frameon=False, bbox_to_anchor=(1.01, 1), loc="upper left")
-    return _saved(figure, out)
+    return saved(figure, out)
 
 
 def _draw_method(axes: Any, points: list[Point], colour: str, label: str) -> None:
@@ -59,35 +61,6 @@ def _draw_method(axes: Any, points: list[Point], colour: str, label: str) -> Non
 
 def _family(backbone: str) -> str:
     return backbone.partition("-")[0]
-
-
-def checked(out: str | Path) -> Path:
-    """The path to write, refused before any work when its folder or its format is wrong."""
-    out = Path(out)
-    if out.suffix.lstrip(".").lower() not in FORMATS:
-        raise ConfigError(f"plot {out}: expected a file name ending in .{', .'.join(FORMATS)}")
-    if not out.parent.is_dir():
-        raise ConfigError(f"plot {out}: there is no folder {out.parent}; create it first")
-    return out
-
-
-def _canvas(rows: int, columns: int, width: float = 4.0, height: float = 3.0) -> Any:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise need("matplotlib", "report") from None
-    figure = Figure(figsize=(width * columns, height * rows + 0.3), layout="constrained")
-    FigureCanvasAgg(figure)  # drawn without a display and without pyplot's global state
-    return figure, figure.subplots(rows, columns, squeeze=False)
-
-
-def _saved(figure: Any, out: Path) -> Path:
-    try:
-        figure.savefig(out, dpi=150)
-    except OSError as problem:
-        raise StorageError(f"{out}: {problem.strerror}; choose a place that can be written") from None
-    return out
 
 
 def _colours(n: int) -> list[Any]:
@@ -120,15 +93,24 @@ def _draw_energy(axes: Any, stack: StackView) -> None:
     axes.set(title="cumulative energy", xlabel="directions", ylim=(0, 1.02))
 
 
+def _draw_values(axes: Any, stack: StackView) -> None:
+    _draw_histogram(axes, *stack.spectra(), "histogram", "singular value")
+
+
 def _draw_scales(axes: Any, stack: StackView) -> None:
     bins = stack.histogram()
     if bins is None:
         axes.set_axis_off()
         return
-    edges, counts = bins
+    _draw_histogram(axes, *bins, "|c|", "|c|")
+
+
+def _draw_histogram(axes: Any, edges: list[float], counts: list[list[int]], title: str, what: str) -> None:
+    """A line per layer, down; how many fall into each bin as colour."""
     image = axes.pcolormesh(edges, [k - 0.5 for k in range(len(counts) + 1)], counts, cmap="Blues")
     axes.figure.colorbar(image, ax=axes, label="numbers")
-    axes.set(title="|c|", xlabel="|c|", ylabel="layer")
+    axes.set(title=title, xlabel=what, ylabel="layer")
+    axes.locator_params(axis="y", integer=True)
     axes.invert_yaxis()
 
 
@@ -144,7 +126,7 @@ def plot_gates(views: list[GateView], out: str | Path) -> Path:
     """A map per stack, layers down: s G along the tokens of one example (text, then picture), the channels, or the examples."""
     out = checked(out)
     stacks = list(dict.fromkeys(view.stack for view in views))
-    figure, grid = _canvas(len(stacks), 1, width=11.0, height=2.6)
+    figure, grid = canvas(len(stacks), 1, width=11.0, height=2.6)
     for (axes, *_), name in zip(grid, stacks, strict=True):
         mine = [view for view in views if view.stack == name]
         top = max(1.0, *(float(view.row.max()) for view in mine))
@@ -152,4 +134,4 @@ def plot_gates(views: list[GateView], out: str | Path) -> Path:
         axes.set(title=f"{name}: s G", ylabel="layer", xlabel=mine[0].axis)
         axes.set_yticks(range(len(mine)), [str(view.layer) for view in mine])
         figure.colorbar(drawn, ax=axes, pad=0.01)
-    return _saved(figure, out)
+    return saved(figure, out)
