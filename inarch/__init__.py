@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from inarch.merging import merge, unmerge
     from inarch.methods import (
         ARC,
+        MMA,
         VLPET,
         AdaRing,
         AddedBias,
         BitFit,
         Bottleneck,
+        CLIPAdapter,
         Compacter,
+        Context,
+        FacT,
         Frozen,
         Full,
         FullRank,
@@ -38,15 +42,15 @@ __version__ = "0.1.0"
 _HOMES = {
     "checkpoint": ("load", "save"), "counting": ("count", "sites"), "errors": ("CannotFold", "CannotGraft", "InarchError"),
     "grafting": ("graft", "ungraft"), "merging": ("merge", "unmerge"), "switching": ("disabled", "use"),
-    "methods": ("ARC", "VLPET", "AdaRing", "AddedBias", "BitFit", "Bottleneck", "Compacter", "Frozen", "Full", "FullRank", "HyperFormer",
-                "Linear", "LoRA", "Prompt"),
+    "methods": ("ARC", "MMA", "VLPET", "AdaRing", "AddedBias", "BitFit", "Bottleneck", "CLIPAdapter", "Compacter", "Context", "FacT",
+                "Frozen", "Full", "FullRank", "HyperFormer", "Linear", "LoRA", "Prompt"),
     "predict": ("Predictor",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "ARC", "VLPET", "AdaRing", "AddedBias", "BitFit", "Bottleneck", "CannotFold", "CannotGraft", "Compacter", "Frozen", "Full", "FullRank",
-    "HyperFormer", "InarchError", "Linear", "LoRA", "Predictor", "Prompt",
+    "ARC", "MMA", "VLPET", "AdaRing", "AddedBias", "BitFit", "Bottleneck", "CLIPAdapter", "CannotFold", "CannotGraft", "Compacter",
+    "Context", "FacT", "Frozen", "Full", "FullRank", "HyperFormer", "InarchError", "Linear", "LoRA", "Predictor", "Prompt",
     "count", "disabled", "graft", "load", "merge", "save", "sites", "ungraft", "unmerge", "use",
 ]
 

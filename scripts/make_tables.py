@@ -25,6 +25,12 @@ METHODS = (  # name, method and fields, update in a line, checked against
     ("linear probe", "linear", {}, "the head alone", "the laws below"),
     ("full", "full", {}, "everything", "the laws below"),
 )
+CLIP = "config:clip-vit-b16"
+CLIP_METHODS = (  # name, method and fields, fields with which it folds, update in a line, checked against
+    ("AdaRing (our design)", "adaring", {}, {"site": "lora"},
+     "`y = s Σ_e g_e U_le φ(D_le n)` beside blocks of both towers of a CLIP, `D`, `U` slices of tensor rings across layers and towers",
+     "naive loops from our own specification (reconstruction: the paper has no code), its counts"),
+)
 VL_BACKBONES = ("config:vl-bart-base", "config:vl-t5-base")
 VL_METHODS = (  # name, method, its fields on BART, thawed beside it, update in a line, checked against, whether its fields hold on T5
     *((f"VL-PET {gate}", "vlpet", {"gate": gate}, [], update, witness, True) for gate, update, witness in (
@@ -54,6 +60,9 @@ def methods() -> str:
     lines = ["| method | what it does | trained on ViT-B/16, no head | folds | checked against |", "|---|---|--:|---|---|"]
     for title, name, fields, update, witness in METHODS:
         lines.append(f"| {title} | {update} | {trained(name, fields):,} | {folds(name, fields)} | {witness} |")
+    for title, name, fields, linear, update, witness in CLIP_METHODS:
+        where = {("no", "yes"): "linear sites only"}[folds(name, fields), folds(name, linear)]
+        lines.append(f"| {title} | {update} | {counted(CLIP, name, fields, []).adapter:,} (CLIP ViT-B/16) | {where} | {witness} |")
     return "\n".join(lines) + "\n"
 
 
@@ -81,16 +90,20 @@ def trained(name: str, fields: dict) -> int:
 
 
 def folds(name: str, fields: dict) -> str:
-    """``yes``, found by folding it on a small model; ``nothing to fold`` where the base itself trains."""
+    """``yes`` or ``no``, found by folding it on a small model; ``nothing to fold`` where the base itself trains."""
     import inarch
     from inarch import backbones
+    from inarch.errors import CannotFold
     from inarch.methods import method_named
 
     method = method_named(name).parse(fields)
     if not method.wanted():
         return "nothing to fold"
     model = inarch.graft(backbones.load("mini-vit", classes=2, pretrained=False).model, method)
-    inarch.merge(model)
+    try:
+        inarch.merge(model.eval())
+    except CannotFold:
+        return "no"
     return "yes"
 
 
