@@ -141,7 +141,7 @@ class Method(ABC):
 
     @classmethod
     def parse(cls, fields: dict[str, Any]) -> Method:
-        """From JSON, TOML or flags: lists become tuples, a lone string fills a tuple field; an unknown key is refused."""
+        """From JSON, TOML or flags: lists become tuples, ``a,b`` or a lone value fills a tuple field; an unknown key is refused."""
         known = {f.name for f in dataclasses.fields(cls)}
         for key in fields.keys() - known:
             raise ConfigError(f"{cls.__name__}: unknown key {key!r}; {nearest(key, known)}")
@@ -156,8 +156,11 @@ def _plain(value: Any) -> Any:
 def _tuples(value: Any, hint: Any) -> Any:
     if isinstance(value, list):
         return tuple(value)
-    takes_tuple = any(get_origin(option) is tuple for option in _options(hint))
-    return tuple(value.split(",")) if takes_tuple and isinstance(value, str) and str not in _options(hint) else value
+    items = [get_args(option)[0] for option in _options(hint) if get_origin(option) is tuple]
+    if not items or type(value) not in (str, int) or type(value) in _options(hint):
+        return value
+    parts = str(value).split(",")
+    return tuple(int(part) if items == [int] and part.strip().isdigit() else part for part in parts)
 
 
 def _options(hint: Any) -> tuple[Any, ...]:

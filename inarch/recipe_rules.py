@@ -75,7 +75,8 @@ def _kept(kind: Kind, method: Any, settings: Any) -> dict[str, Any]:
     if method != "adaring":
         return {}
     settings = settings if isinstance(settings, dict) else {}
-    several = len(settings.get("ranks", (1, 2, 4))) > 1 if isinstance(settings.get("ranks", ()), list | tuple) else False
+    ranks = settings.get("ranks", (1, 2, 4))
+    several = "," in ranks if isinstance(ranks, str) else isinstance(ranks, list | tuple) and len(ranks) > 1
     gates = kind == "match" and several and settings.get("gate", "static") == "static"
     return GENERALIZING | ({"probe": "gates"} if gates else {})
 

@@ -12,6 +12,7 @@ from naive_fewshot import batch, features
 import inarch
 from inarch import AdaRing
 from inarch.errors import CannotFold, CannotGraft, ConfigError, Mismatch
+from inarch.recipe import Recipe
 from inarch.switching import strength
 
 LORA = {"site": "lora", "ranks": (1, 2), "dropout": 0.0, "expert_dropout": 0.0}
@@ -119,6 +120,20 @@ def test_other_backbones(family, settings):
 def test_settings_that_say_nothing_or_too_much(settings, message):
     with pytest.raises(ConfigError, match=message):
         AdaRing(**settings)
+
+
+@pytest.mark.parametrize(("said", "ranks"), [("1,2", (1, 2)), (4, (4,)), ([2, 4], (2, 4)), ("1, 3,4", (1, 3, 4))])
+def test_ranks_as_flags_and_recipes_say_them(said, ranks):
+    """A recipe of several ranks has a probe, one of a single rank has no gates to find."""
+    assert AdaRing.parse({"ranks": said}).ranks == ranks
+    recipe = Recipe.parse({"data": "x", "backbone": "clip:x", "method": "adaring", "set": {"ranks": said}})
+    assert recipe.probe == ("gates" if len(ranks) > 1 else "off") and recipe.method_config().ranks == ranks
+
+
+@pytest.mark.parametrize("said", ["1,x", "1.5", "", 1.5, True, "-1"])
+def test_ranks_that_are_none(said):
+    with pytest.raises(ConfigError, match="AdaRing: ranks="):
+        AdaRing.parse({"ranks": said})
 
 
 @pytest.mark.parametrize(("settings", "message"), [
