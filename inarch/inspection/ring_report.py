@@ -13,9 +13,10 @@ from inarch.inspection.alike import told
 from inarch.inspection.lines import aligned
 from inarch.inspection.rings import Kind, OwnerView, UnitView, views
 from inarch.methods.adaring import AdaRing
+from inarch.reporting import honesty
 
 MOST = 100.0  # norms of the cores over that of their matrix, from where on they mostly cancel each other
-HONESTY = "our AdaRing: a reconstruction from the abstract"
+HONESTY = honesty.of("adaring")
 
 
 @dataclass(frozen=True, eq=False)

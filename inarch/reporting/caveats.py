@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 from inarch.reporting.results import SEEN, UNKNOWN
 from inarch.reporting.rows import Row, differing, plain, siblings
 
-PROTOCOL = ("epochs", "fit", "augment", "resize", "normalise", "selection")  # no two rows of a table should differ in these
+# no two rows of a table should differ in these
+PROTOCOL = ("epochs", "fit", "augment", "resize", "normalise", "selection", "protocol", "templates")
 Rows = Sequence[Row]
 
 
 def caveats(rows: Rows) -> list[str]:
     """Every caveat of the table, gravest first."""
-    checks = (_versions, _settings, _protocols, _measures, _sizes, _selected, _parts, _drawn, _missing, _uneven, _seen, _machines)
+    checks = (_versions, _settings, _protocols, _measures, _sizes, _selected, _parts, _drawn, _shots, _missing, _uneven, _seen, _machines)
     return [note for check in checks for note in check(rows)]
 
 
@@ -65,6 +66,14 @@ def _parts(rows: Rows) -> Iterator[str]:
 def _drawn(rows: Rows) -> Iterator[str]:
     for most, data in sorted({(row.first.settings["limit"], row.data) for row in rows if row.first.settings.get("limit")}):
         yield f"{data}: {most} training examples, drawn by the seed of each run; one data set by its name and sizes, not by a hash"
+
+
+def _shots(rows: Rows) -> Iterator[str]:
+    """Few-shot: what the seed draws, and which sentence the names stand in."""
+    few = [row for row in rows if row.base is not None]
+    for shots in sorted({row.first.settings.get("shots") or 0 for row in few} - {0}):
+        names = ", ".join(sorted({row.data for row in few if row.first.settings.get("shots") == shots}))
+        yield f"{names}: {shots} training images per class, drawn by the seed of each run; every seed is tested on the same images"
 
 
 def _sizes(rows: Rows) -> Iterator[str]:

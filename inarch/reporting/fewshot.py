@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from inarch.reporting import plots
+from inarch.reporting import honesty, plots
 from inarch.reporting.page import Block, Page, Table, Tile
 from inarch.reporting.protocol import counts, optimisation, provenance
 from inarch.reporting.results import line
 from inarch.run import Card, Run
 
 NONE = "–"
+PROTOCOLS = {
+    "base-to-novel": "base to novel: half of the classes are learned and told apart among themselves, then the other half likewise",
+    "all": "all classes are learned and tested",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +63,10 @@ def sections(result: Mapping[str, Any], card: Card) -> tuple[tuple[str, tuple[Bl
     facts = {
         "classes": ", ".join(f"{count} {name}" for name, count in told["classes"].items()),
         "shots": f"{shots}; sha256 of the chosen items {told['items_sha256']}",
+        "protocol": PROTOCOLS.get(told.get("protocol"), str(told.get("protocol"))),
         "templates": "; ".join(card.data["templates"]),
         "kept near the frozen model": ", ".join(f"{key} {value:g}" for key, value in kept.items()) or "no",
+        **({"honesty": said} if (said := honesty.of(result["method"])) else {}),
         "gates": "learned on base classes that the rest did not see, then held" if recipe["probe"] == "gates" else "as the method has them",
     }
     header = ("part", "accuracy", "images", "loss")

@@ -1,6 +1,7 @@
 """Methods down, data sets across. A mean over data sets exists only where a method has every one of them.
 
     mean (sets) = mean of all cells          mean (groups) = mean of the group means (VTAB-1k: natural, specialised, structured)
+Few-shot cells hold base / novel / harmonic mean; in a mean, the third is that of the mean base and novel, not the mean of thirds.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from inarch.reporting.rows import GONE, Row, mean, percent
+from inarch.reporting.shots import Spread, harmonic
 
 Groups = Mapping[str, Sequence[str]]
 Grid = list[list[str]]
@@ -28,6 +30,8 @@ def matrix(rows: Sequence[Row], groups: Groups | None = None) -> tuple[Grid, lis
         notes.append(f"in no group, so in no group's mean: {', '.join(outside)}")
     if len(metrics := {row.first.metric for row in rows}) > 1:
         notes.append(f"the means mix {' and '.join(sorted(metrics))}")
+    if any(_both(row) for row in rows):
+        notes.append("few-shot: base / novel / harmonic mean, means over seeds; in a mean over sets, the third is that of the other two")
     return [header, *(_line(name, own, columns, groups or {}) for name, own in ordered)], notes
 
 
@@ -61,13 +65,9 @@ def _line(name: str, own: Sequence[Row], columns: Sequence[str], groups: Groups)
     cells = {data: [row for row in own if row.data == data] for data in columns}
     single = {data: there[0] if len(there) == 1 else None for data, there in cells.items()}
     members = [[single[data] for data in names] for names in groups.values()]
-    means = [_mean(_scores(rows), rows) for rows in [*members, [*single.values()]]]
-    of_groups = [_mean([mean(_scores(rows)) for rows in members], [row for rows in members for row in rows])] if groups else []
+    means = [_mean([[row] for row in rows]) for rows in [*members, [*single.values()]]]
+    of_groups = [_mean(members)] if groups else []
     return [name, _trained(own), *map(_cell, cells.values()), *means, *of_groups]
-
-
-def _scores(rows: Sequence[Row | None]) -> list[float | None]:
-    return [None if row is None else row.mean for row in rows]
 
 
 def _trained(own: Sequence[Row]) -> str:
@@ -79,12 +79,40 @@ def _trained(own: Sequence[Row]) -> str:
 def _cell(there: Sequence[Row]) -> str:
     if len(there) != 1:
         return f"{GONE} ({len(there)} settings)" if there else GONE
-    return there[0].score_text()
+    row = there[0]
+    return _three(_of(row.base), _of(row.novel), _of(row.harmonic), row.mark) if _both(row) else row.score_text()
 
 
-def _mean(values: Sequence[float | None], rows: Sequence[Row | None]) -> str:
-    """``rows``: what went into the values; a mark on one of them is a mark on the mean."""
+def _mean(groups: Sequence[Sequence[Row | None]]) -> str:
+    """Mean of the groups' means; a mark on a row that goes in is a mark on the mean."""
+    values = [mean([None if row is None else row.mean for row in rows]) for rows in groups]
     whole = mean(values)
     if whole is None:
         return f"{GONE} ({sum(v is None for v in values)} of {len(values)} missing)"
-    return percent(whole) + next((row.mark for row in rows if row is not None and row.mark), "")
+    there = [[row for row in rows if row is not None] for rows in groups]
+    mark = next((row.mark for rows in there for row in rows if row.mark), "")
+    if not all(_both(row) for rows in there for row in rows):
+        return percent(whole) + mark
+    base, novel = (mean([mean([_of(spread(row)) for row in rows]) for rows in there]) for spread in (_base, _novel))
+    return _three(base, novel, harmonic(base, novel), mark)
+
+
+def _base(row: Row) -> Spread | None:
+    return row.base
+
+
+def _novel(row: Row) -> Spread | None:
+    return row.novel
+
+
+def _both(row: Row) -> bool:
+    """Has it base and novel classes, in every seed?"""
+    return _of(row.base) is not None and _of(row.novel) is not None
+
+
+def _of(spread: Spread | None) -> float | None:
+    return None if spread is None else spread.mean
+
+
+def _three(base: float | None, novel: float | None, both: float | None, mark: str) -> str:
+    return " / ".join(GONE if value is None else percent(value) + mark for value in (base, novel, both))

@@ -16,6 +16,7 @@ from typing import Any
 from inarch import files
 from inarch.backbones.address import WEIGHTS
 from inarch.errors import ConfigError, Corrupt, DataError, InarchError
+from inarch.reporting.shots import Shots, shots_of
 from inarch.reporting.tasks import of_tasks
 
 FORMAT = 1
@@ -72,6 +73,7 @@ class Result:
     finished: str
     sets_seen: tuple[str, ...] | None = None  # what the backbone's own record says it was pre-trained on
     part: str = "test"  # where ``score`` was taken: validation for a task without a test part of its own
+    shots: Shots | None = None  # of a few-shot run
     mean: float | None = None  # of all tasks of the run, where it has several
 
 
@@ -183,7 +185,7 @@ def result_of(fields: Mapping[str, Any], path: Path) -> Result:
         epoch_seconds=fields["seconds"] / fields["epochs"] if fields["epochs"] else None,
         settings=_settings(fields), selection=str(fields.get("selection")), hardware=str(fields.get("hardware")),
         commit=str(fields.get("commit")), finished=str(fields.get("finished")),
-        sets_seen=_names(source, path) if "sets_seen" in source else None,
+        sets_seen=_names(source, path) if "sets_seen" in source else None, shots=shots_of(fields, path),
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from inarch.reporting.results import SEEN, UNKNOWN, Result
+from inarch.reporting.shots import Spread, spread
 
 GONE = "–"
 
@@ -54,6 +55,27 @@ class Row:
         return mean([result.mean for result in self.results])
 
     @property
+    def base(self) -> Spread | None:
+        """Of few-shot runs, over seeds; so ``novel``, ``harmonic`` and ``other``. None where the runs are of another kind."""
+        return self._shots("base")
+
+    @property
+    def novel(self) -> Spread | None:
+        return self._shots("novel")
+
+    @property
+    def harmonic(self) -> Spread | None:
+        return self._shots("harmonic")
+
+    @property
+    def other(self) -> Spread | None:
+        return self._shots("other")
+
+    def _shots(self, name: str) -> Spread | None:
+        found = [result.shots for result in self.results if result.shots is not None]
+        return spread([getattr(shots, name) for shots in found]) if len(found) == len(self.results) else None
+
+    @property
     def span(self) -> tuple[float, float] | None:
         """Worst and best seed."""
         scores = [result.score for result in self.results if result.score is not None]
@@ -86,7 +108,11 @@ class Row:
             "without_head": first.without_head, "with_head": first.with_head, "adapter_bytes": self.adapter_bytes,
             "seconds_per_epoch": self.epoch_seconds, "commits": sorted({r.commit for r in self.results}),
             "hardware": sorted({r.hardware for r in self.results}), "files": [r.path for r in self.results],
-        }
+        } | ({} if self.base is None else {"fewshot": self._few()})
+
+    def _few(self) -> dict[str, Any]:
+        found = {name: getattr(self, name).to_json() for name in ("base", "novel", "harmonic", "other")}
+        return found | {"transfer": [dict(result.shots.transfer) for result in self.results if result.shots]}
 
 
 def mean(values: Sequence[float | None]) -> float | None:
