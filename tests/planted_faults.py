@@ -1,4 +1,4 @@
-"""Break the library in a dozen ways and see the tests notice each: a law that cannot fail is no law.
+"""Break the library in some forty ways and see the tests notice each: a law that cannot fail is no law.
 
     python tests/planted_faults.py            each fault in a copy of the checkout; exit 1 if one goes unnoticed
 """
@@ -82,6 +82,36 @@ FAULTS = [
           "tests/test_vision_language.py -k checkpointing"),
     Fault("a tokenizer is made up", "inarch/backbones/vl.py", "if not any((folder / name).is_file() for name in VOCABULARY):", "if False:",
           "tests/test_vision_language_loading.py -k without_a_tokenizer"),
+    Fault("the towers of a CLIP do not share their slices", "inarch/methods/ring_plan.py", "return EVERYBODY if equal else None",
+          "return None", "tests/test_adaring_sharing.py -k who_shares"),
+    Fault("gates do not sum to one", "inarch/methods/ring_adapters.py", "return torch.softmax(logits if kept is None else",
+          "return (lambda z, dim: z.exp())(logits if kept is None else", "tests/test_adaring_sharing.py -k sum_to_one"),
+    Fault("all experts of a layer may be dropped", "inarch/methods/ring_adapters.py",
+          "(drawn >= chance) | (drawn == drawn.max(dim=1, keepdim=True).values)", "drawn >= chance",
+          "tests/test_adaring_sharing.py -k never_all"),
+    Fault("the slices of up are drawn", "inarch/methods/ring_bank.py", "else torch.zeros(left, places, right)",
+          "else torch.randn(left, places, right)", "tests/test_adaring.py -k fresh_graft"),
+    Fault("every layer takes the first slice", "inarch/methods/tensor_ring.py", 'return torch.einsum("blc,cka->lbak", slices, hidden)',
+          'return torch.einsum("blc,cka->lbak", slices[:, :1].expand_as(slices), hidden)', "tests/test_adaring_sharing.py -k one_block"),
+    Fault("strength is ignored", "inarch/methods/ring_adapters.py", "return self.config.scale * self.strength", "return self.config.scale",
+          "tests/test_adaring_parts.py -k strength_zero"),
+    Fault("the input gets the adapter's large gradient", "inarch/methods/mma.py",
+          "return grad if ctx.gradient == 1.0 else grad * ctx.gradient, None, None", "return grad, None, None",
+          "tests/test_adaring.py -k input_its_true_gradient"),
+    Fault("the probe shows pseudo-novel images to the cores", "inarch/tasks/probing.py", "torch.nonzero(torch.isin(labels, half))",
+          "torch.nonzero(labels >= 0)", "tests/test_probing.py -k each_half"),
+    Fault("the probe compares pseudo-base images with every name", "inarch/tasks/probing.py", "said = self._said(shown, halves.base)",
+          "said = self._said(shown, torch.cat([halves.base, halves.novel]).sort().values)",
+          "tests/test_probing.py -k pseudo_novel_names"),
+    Fault("the probe leaves the cores where they went", "inarch/tasks/probing.py", "parameter.copy_(before[name])", "pass",
+          "tests/test_probing.py -k in_turn"),
+    Fault("gates found by the probe go on learning", "inarch/switching.py",
+          "requires_grad_(name not in scion.held)\n    scion.active = True", "requires_grad_(True)\n    scion.active = True",
+          "tests/test_probing.py -k held"),
+    Fault("held-back classes are read early", "inarch/data/fewshot/read.py", "self._learn = self._half(self._plan)",
+          "self._learn, _ = self._half(self._plan), self.held()", "tests/test_fewshot_data_leakage.py -k no_novel_image"),
+    Fault("a prefix is played into the wrong block", "inarch/prefix.py", "self._single(keeps[-1].seen)", "self._single(keeps[0].seen)",
+          "tests/test_prefix.py -k features_and_gradients"),
     Fault("a dead port goes unnoticed", "inarch/wiring.py", "    if dead:\n", "    if False:\n", "tests/test_anatomy.py -k dead_port"),
 ]
 
