@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import os
 import platform
 import subprocess
 import sys
@@ -26,7 +27,12 @@ def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The commit of the checkout this package is imported from, ``+`` where its code differs from it; None outside a checkout."""
+    """The commit of the checkout this package is imported from, ``+`` where its code differs from it; None outside a checkout.
+
+    A copy that travelled without its history is told by the environment, ``INARCH_COMMIT``.
+    """
+    if os.environ.get("INARCH_COMMIT"):
+        return os.environ["INARCH_COMMIT"]
     root = Path(inarch.__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
