@@ -45,7 +45,10 @@ def run(
         return
     if question or task:
         raise ConfigError(f"{run} classifies images; leave out --question and --task")
-    predictions = predictor.predict(images, top_k=top_k, names=names.split(",") if names else ())
+    _labels(predictor.predict(images, top_k=top_k, names=names.split(",") if names else ()), csv)
+
+
+def _labels(predictions: list[Any], csv: Path | None) -> None:
     if csv is None:
         for found in predictions:
             best = "  ".join(f"{label} {share:.4f}" for label, share in zip(found.labels, found.probabilities, strict=True))
