@@ -23,22 +23,30 @@ Written by `inarch bench report` from `results/bench/*.json`; do not edit.
 
     inarch bench train --json results/bench/train.json      # about 8 minutes on one calm core; --models ti for a first look
     inarch bench train --family vl --json results/bench/vl.json      # about 7 minutes on one core
+    inarch bench train --family clip --repeats 3 --json results/bench/clip.json      # about 4 minutes on one core
     inarch bench import --json results/bench/import.json
 
 **The floor** is what any method that trains something in the first block must pay: the frozen forward, and the gradient of every
 activation. For vision everything is frozen but the head, and the first block's input asks for its gradient; for vision and language
-everything is frozen but the visual projector, whose tokens enter the encoder's first layer. All other figures are ratios to it.
+everything is frozen but the visual projector, whose tokens enter the encoder's first layer; for CLIP everything is frozen, and
+gradients go down to what enters the first of the last eight blocks of each tower, where the published adapters begin. An adapter beside
+whole blocks needs none inside that block, so a second row, from the next block on, is the least for those. All other figures are
+ratios to the floor.
 
 **Time**: one process, one thread, CPU seconds, methods interleaved with the order reversed on alternate repeats, first repeat
 dropped, ratios within a repeat, their median (and range). Under about 4 % a difference is not a finding. **Memory**: distinct
 storages that autograd keeps for the backward, parameters and buffers left out, per example (batch 2 minus batch 1) and what does
 not grow with the batch; exact and repeatable. **Blocks**: how many the graph of the loss reaches. Random weights, AdamW, the
 backbone's own dropout off. Vision: 224 px, a head of 100 classes trained in every method. Vision and language: no padding, the
-projector trained in every method; at a few hundred tokens per step the update of what trains is a large part of the time.
+projector trained in every method; at a few hundred tokens per step the update of what trains is a large part of the time. CLIP: the
+text tower reads all names at every step, which does not grow with the batch; methods with the dropout they are published with.
 
 **Per token**: cached greedy generation, a long answer's time minus a short one's, so that encoding and the first step's keys and
 values of the cross-attention cancel; it is the difference of two short times, so a ratio whose range includes 1 says nothing on its own.
 **Calls**: how often an adapter edited something in one long generation, and per token; exact.
+**Whole batch**: saved bytes of the batch with what does not grow with it, over the floor's; goals about memory are about these.
+**From kept prefixes**: an epoch of which the frozen lower blocks are computed once beforehand; every loss must equal that of the plain
+epoch bit for bit, or nothing is reported.
 """
 
 
@@ -69,7 +77,8 @@ def tables(found: list[dict[str, Any]]) -> str:
 
 def _of_model(family: Family, name: str, entry: dict[str, Any]) -> list[str]:
     title, rows = family.sizes[name].title, {method: row for method, row in _known(family, entry).items() if "generation" in row}
-    return [_train(family, title, entry)] + ([_told(family, title, entry, rows)] if rows else [])
+    more = [part(family, entry) for key, part in (("goals", _goals), ("prefix", _prefix)) if entry.get(key)]
+    return [_train(family, title, entry), *more] + ([_told(family, title, entry, rows)] if rows else [])
 
 
 def _known(family: Family, entry: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -79,13 +88,37 @@ def _known(family: Family, entry: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _train(family: Family, title: str, entry: dict[str, Any]) -> str:
     settings = entry["settings"]
-    rows = [_row(family.subjects[method].label, row) for method, row in _known(family, entry).items()]
+    known = _known(family, entry)
+    rows = [_row(family.subjects[method].label, row) for method, row in known.items()]
+    every = ("whole batch / floor",) if any("saved_batch_ratio" in row for row in known.values()) else ()
     head = ("method", "time / floor", "step s", "forward", "backward", "optimiser", "saved / floor", f"MiB / {family.unit}", "fixed MiB",
-            "blocks", "trained")
-    shape = ", ".join(f"{settings[k]} {k} tokens" for k in ("text", "visual", "target") if k in settings)
+            *every, "blocks", "trained")
+    shape = family.shape.format_map(settings)
     about = f"{settings['repeats']} repeats, {_threads(settings['threads'])}; {_circumstances(entry)}"
     heading = f"## Training step, {title}, batch {settings['batch']}" + (f" ({shape})" if shape else "")
     return "\n".join([heading, "", *_table(head, rows), "", about, ""])
+
+
+def _goals(family: Family, entry: dict[str, Any]) -> str:
+    rows = [_goal(family, goal) for goal in entry["goals"]]
+    return "\n".join(["### Goals", "", *_table(("what", "at most", "found", "so", "goal"), rows), ""])
+
+
+def _goal(family: Family, goal: dict[str, Any]) -> tuple[str, ...]:
+    figure = {"saved": "saved bytes of the batch", "time": "step time"}[goal["figure"]]
+    value = f"**{goal['value']:.3f}**" if goal["figure"] == "saved" else _spread({"median": goal["value"], **goal})
+    what = f"{figure}: {family.subjects[goal['subject']].label} over {family.subjects[goal['against']].label}"
+    return what, f"{goal['most']:.2f}", value, "met" if goal["met"] else "missed", goal["name"]
+
+
+def _prefix(family: Family, entry: dict[str, Any]) -> str:
+    found, seconds = entry["prefix"], entry["prefix"]["seconds"]
+    first = ", ".join(f"{tower} from block {block}" for tower, block in found["first"].items())
+    return "\n".join([
+        f"### An epoch from kept prefixes, {family.subjects[found['subject']].label}", "",
+        f"Kept over plain: {_spread(found['ratio'])}; {seconds['kept']:.2f} s against {seconds['plain']:.2f} s for {found['steps']} steps "
+        f"({first}). Recording took {found['recording_seconds']:.2f} s, once, and {found['kept_per_image'] / 2**20:.2f} MiB per image. "
+        f"All {found['losses_equal']} losses equal the plain ones bit for bit.", ""])
 
 
 def _told(family: Family, title: str, entry: dict[str, Any], rows: dict[str, dict[str, Any]]) -> str:
@@ -111,6 +144,7 @@ def _row(label: str, row: dict[str, Any]) -> tuple[str, ...]:
     parts = (f"{seconds[k]:.3f}" for k in ("total", "forward", "backward", "optimiser"))
     return (label, _spread(row["time_ratio"]), *parts,
             f"**{row['saved_ratio']:.3f}**", f"{row['saved_per_image'] / 2**20:.2f}", f"{row['saved_fixed'] / 2**20:.1f}",
+            *((f"**{row['saved_batch_ratio']:.3f}**",) if "saved_batch_ratio" in row else ()),
             f"{row['blocks_in_graph']} of {row['blocks']}", f"{row['trained']:,}")
 
 

@@ -11,11 +11,14 @@ import copy
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from inarch.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from inarch.bench.goals import Goal
 
 Data = tuple[Any, ...]
 
@@ -38,11 +41,24 @@ class Size:
 
 
 @dataclass(frozen=True)
+class Epoch:
+    """An epoch of ``steps`` batches of ``subject``, once from what was kept of the frozen blocks of ``towers``.
+
+    ``batch``: examples per step and number of the batch -> its data.
+    """
+
+    subject: str
+    towers: tuple[str, ...]
+    batch: Callable[[int, int], Data]
+    steps: int = 2
+
+
+@dataclass(frozen=True)
 class Family:
     """``base`` builds a backbone of random weights from its address, ``batch`` the same random examples every time.
 
     ``examples`` per step where nothing is said, ``unit`` what one is called, ``settings`` its shape. ``tell``: generate so many tokens
-    for a batch; None where nothing is generated.
+    for a batch; None where nothing is generated. ``shape``: the settings in words. ``resized``: the family at another image size.
     """
 
     name: str
@@ -55,6 +71,10 @@ class Family:
     examples: int
     unit: str
     tell: Callable[[nn.Module, Data, int], Tensor] | None = None
+    shape: str = ""
+    resized: Callable[[int], Family] | None = None
+    goals: tuple[Goal, ...] = ()
+    epoch: Epoch | None = None
 
     def chosen(self, names: list[str] | None) -> list[str]:
         """The floor first, then the wished methods in table order; by default all, without those whose package is absent."""

@@ -44,11 +44,12 @@ class Ratio:
 
 
 class Trainer:
-    """One model with AdamW over all that trains; a call is one step on the batch behind ``loss``."""
+    """One model with AdamW over all that trains, if anything does; a call is one step on the batch behind ``loss``."""
 
     def __init__(self, model: nn.Module, loss: Callable[[], Tensor]) -> None:
         self.loss = loss
-        self.optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
+        trained = [p for p in model.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(trained, lr=1e-4) if trained else None
 
     def __call__(self) -> Step:
         marks = [time.process_time()]
@@ -56,8 +57,9 @@ class Trainer:
         marks.append(time.process_time())
         value.backward()
         marks.append(time.process_time())
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        if self.optimiser is not None:
+            self.optimiser.step()
+            self.optimiser.zero_grad(set_to_none=True)
         marks.append(time.process_time())
         return Step(*(after - before for before, after in pairwise(marks)))
 

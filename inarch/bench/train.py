@@ -2,7 +2,8 @@
 
     time     paired medians of CPU seconds, one process, interleaved (timing.py)
     memory   bytes that autograd keeps for the backward, per example (saved.py): exact, the same on every machine with this torch
-A family that generates text is also measured there, per generated token (telling.py).
+A family that generates text is also measured there, per generated token (telling.py); one with frozen lower blocks in an epoch that
+begins behind them (prefixes.py). A family with goals says which of them are met (goals.py).
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from typing import Any
 from torch import nn
 
 from inarch.bench.families import family_named
+from inarch.bench.goals import judged, whole
 from inarch.bench.machine import circumstances
+from inarch.bench.prefixes import against_plain
 from inarch.bench.results import FORMAT
 from inarch.bench.saved import blocks_in_graph, saved
 from inarch.bench.subjects import Family
@@ -30,9 +33,12 @@ PARTS = ("total", "forward", "backward", "optimiser")
 
 
 def bench_train(models: list[str] | None = None, methods: list[str] | None = None, *, family: str = "vision", batch: int | None = None,
-                repeats: int = 5, n_threads: int = 1, tick: Tick = lambda what: None) -> dict[str, Any]:
-    """Measure; returns plain JSON, an entry per model. ``tick`` is called after every step, with the name of the method."""
-    kind = family_named(family)
+                side: int | None = None, repeats: int = 5, n_threads: int = 1, tick: Tick = lambda what: None) -> dict[str, Any]:
+    """Measure; returns plain JSON, an entry per model. ``tick`` is called after every step, with the name of the method.
+
+    ``side``: of the images, where the family can be measured at another size.
+    """
+    kind = family_named(family, side)
     models, methods, batch = kind.models(models), kind.chosen(methods), kind.examples if batch is None else batch
     for name, value in (("batch", batch), ("repeats", repeats), ("threads", n_threads)):
         if value < 1:
@@ -51,7 +57,12 @@ def bench_train(models: list[str] | None = None, methods: list[str] | None = Non
 def steps(models: list[str] | None, methods: list[str] | None, repeats: int, family: str = "vision") -> int:
     """How many ticks ``bench_train`` will give."""
     kind = family_named(family)
-    return len(kind.models(models)) * len(kind.chosen(methods)) * (repeats + 1) * (1 if kind.tell is None else 2)
+    rivals = len(kind.chosen(methods)) * (1 if kind.tell is None else 2) + (2 if measures_epoch(kind, kind.chosen(methods)) else 0)
+    return len(kind.models(models)) * rivals * (repeats + 1)
+
+
+def measures_epoch(kind: Family, methods: list[str]) -> bool:
+    return kind.epoch is not None and kind.epoch.subject in methods
 
 
 def _one(kind: Family, model: str, methods: list[str], batch: int, repeats: int, tick: Tick) -> dict[str, Any]:
@@ -67,7 +78,19 @@ def _one(kind: Family, model: str, methods: list[str], batch: int, repeats: int,
     if kind.tell is not None:
         for name, found in told(kind, ready, batch, repeats, tick).items():
             rows[name]["generation"] = found
-    return {"backbone": address, "methods": rows}
+    found = {"backbone": address, "methods": rows, **_judged(kind, rows, batch)}
+    if kind.epoch is not None and measures_epoch(kind, methods):
+        found["prefix"] = against_plain(kind, kind.epoch, base, batch, repeats, tick)
+    return found
+
+
+def _judged(kind: Family, rows: dict[str, dict[str, Any]], batch: int) -> dict[str, Any]:
+    """Goals, and of every method the bytes of the whole batch over the floor's."""
+    if not kind.goals:
+        return {}
+    for row in rows.values():
+        row["saved_batch_ratio"] = whole(row, batch) / whole(rows["floor"], batch)
+    return {"goals": judged(kind.goals, rows, batch)}
 
 
 def _memory(kind: Family, model: nn.Module) -> dict[str, Any]:

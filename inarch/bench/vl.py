@@ -76,4 +76,5 @@ VL = Family(
         "full": Subject("full fine-tuning", trained(Full())),
     },
     base, batch, loss, {"text": TEXT, "visual": VISUAL, "target": TARGET}, examples=4, unit="example", tell=tell,
+    shape="{text} text tokens, {visual} visual tokens, {target} target tokens",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,10 +13,12 @@ from inarch.errors import ConfigError
 
 def run(
     what: Annotated[Literal["train", "import", "report"], typer.Argument(help="report writes bench/README.md.")],
-    family: Annotated[Literal["vision", "vl"] | None, typer.Option(help="train: vision (default), or vl, on BART-base shapes.")] = None,
-    models: Annotated[str | None, typer.Option(metavar="A,B", help="train: ti, s, b; vl: bart (default: all).")] = None,
+    family: Annotated[Literal["vision", "vl", "clip"] | None, typer.Option(
+        help="train: vision (default); vl, on BART-base shapes; clip, both towers of CLIP ViT-B/16.")] = None,
+    models: Annotated[str | None, typer.Option(metavar="A,B", help="train: ti, s, b; vl: bart; clip: b (default: all).")] = None,
     methods: Annotated[str | None, typer.Option(metavar="A,B", help="train: floor, arc, vlpet-small, ... (default: all).")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="train: examples per step (default: 8, vl 4).")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="train: examples per step (default: 8, vl and clip 4).")] = None,
+    side: Annotated[int | None, typer.Option(min=16, metavar="PIXELS", help="train, clip: side of the images (default: 224).")] = None,
     repeats: Annotated[int | None, typer.Option(min=1, help="Measured repeats (default: 5, import 10).")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="train: threads of torch (default: 1).")] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep the measurements there.")] = None,
@@ -30,21 +33,30 @@ def run(
 
     inarch bench train --family vl --methods vlpet-large,lora
 
+    inarch bench train --family clip --side 64 --repeats 2
+
     inarch bench import --json results/bench/import.json
     """
-    of_train = {"family": family, "models": models, "methods": methods, "batch": batch, "threads": threads}
+    of_train = {"family": family, "models": models, "methods": methods, "batch": batch, "side": side, "threads": threads}
     _refuse_idle(what, of_train | ({"repeats": repeats, "json": json} if what == "report" else {}))
     if what == "report":
         from inarch.bench.report import write_report
 
         print(write_report())
-        return
+    elif what == "import":
+        _kept(what, json, lambda: _import(repeats or 10))
+    else:
+        chosen = _words(models), _words(methods)
+        _kept(what, json, lambda: _train(family or "vision", *chosen, batch, side, repeats or 5, threads or 1))
+
+
+def _kept(what: str, json: Path | None, measure: Callable[[], dict[str, Any]]) -> None:
+    """Measured, stored where that is wished, shown; a place that cannot be written is refused first."""
     from inarch.bench import report, results
 
     if json is not None:
         results.check_place(what, json)
-    found = _import(repeats or 10) if what == "import" else _train(
-        family or "vision", _words(models), _words(methods), batch, repeats or 5, threads or 1)
+    found = measure()
     if json is not None:
         results.store(found, json)
     print(report.tables([found]))
@@ -66,7 +78,7 @@ def _words(text: str | None) -> list[str] | None:
     return words
 
 
-def _train(family: str, models: list[str] | None, methods: list[str] | None, batch: int | None, repeats: int,
+def _train(family: str, models: list[str] | None, methods: list[str] | None, batch: int | None, side: int | None, repeats: int,
            threads: int) -> dict[str, Any]:
     from inarch.backbones.torchvision import mend_torchvision
     from inarch.bench.train import bench_train, steps
@@ -74,7 +86,7 @@ def _train(family: str, models: list[str] | None, methods: list[str] | None, bat
 
     mend_torchvision()
     with ticking(steps(models, methods, repeats, family)) as tick:
-        return bench_train(models, methods, family=family, batch=batch, repeats=repeats, n_threads=threads, tick=tick)
+        return bench_train(models, methods, family=family, batch=batch, side=side, repeats=repeats, n_threads=threads, tick=tick)
 
 
 def _import(repeats: int) -> dict[str, Any]:
