@@ -55,7 +55,7 @@ class Outcome:
 def classify(out: str | None = None, *, quick: bool = False, console: Any = None, threads: int = 1) -> Path:
     """Run the demo and return its folder; ``console``: a rich Console, None for silence."""
     place = fresh_place(out)
-    say = console.print if console is not None else _silence
+    say = console.print if console is not None else silence
     say(f"backbone {BACKBONE} (embedded, frozen), data {DATA} (scikit-learn's, 8 x 8), folder {place}", highlight=False, soft_wrap=True)
     outcomes = [_one(entry, place, quick, console, say, threads) for entry in ENTRIES]
     say(_table(outcomes))
@@ -151,5 +151,5 @@ def _next(place: Path) -> str:
     return "\n".join(["\nNext:", *(f"  {command:<48}{what}" for command, what in steps)])
 
 
-def _silence(*_: Any, **__: Any) -> None:
+def silence(*_: Any, **__: Any) -> None:
     """Stands for a console's print."""

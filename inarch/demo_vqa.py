@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inarch.demo import fresh_place
+from inarch.demo import fresh_place, silence
 
 if TYPE_CHECKING:
     from inarch.run import Run
@@ -59,7 +59,7 @@ class Outcome:
 def vqa(out: str | None = None, *, quick: bool = False, console: Any = None, threads: int = 1) -> Path:
     """Run the demo and return its folder; ``console``: a rich Console, None for silence."""
     place = fresh_place(out)
-    say = console.print if console is not None else _silence
+    say = console.print if console is not None else silence
     say(f"backbone {BACKBONE} (embedded), data {DATA} (drawn here, digits by people), folder {place}", highlight=False, soft_wrap=True)
     outcomes = [_untrained(place, quick, say, threads)]
     outcomes += [_one(entry, place, quick, console, say, threads) for entry in ENTRIES]
@@ -197,7 +197,3 @@ def _next(place: Path) -> str:
         ("inarch train QUESTIONS.jsonl --backbone vl:facebook/bart-base", "the paper's backbone, fetched from the hub"),
     )
     return "\n".join(["\nNext:", *(f"  {command:<64}{what}" for command, what in steps)])
-
-
-def _silence(*_: Any, **__: Any) -> None:
-    """Stands for a console's print."""
