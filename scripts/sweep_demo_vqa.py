@@ -5,7 +5,7 @@
 
 from demo_sweep import sweep
 
-from inarch import demo_vqa
+from inarch.demo_vqa import ENTRIES, recipe_fields
 
 if __name__ == "__main__":
-    sweep("demo-vqa", demo_vqa.ENTRIES, (1e-3, 3e-3, 1e-2), lambda entry, place: demo_vqa.recipe_fields(entry, place, False, 1), "exact_match")
+    sweep("demo-vqa", ENTRIES, (1e-3, 3e-3, 1e-2), lambda entry, place: recipe_fields(entry, place, False, 1), "exact_match")

@@ -19,6 +19,7 @@ from inarch.data import Splits, Table, Transform
 from inarch.data.fewshot import FewShot, Half
 from inarch.errors import ConfigError, DataError
 from inarch.recipe import Recipe
+from inarch.reporting.shots import harmonic
 from inarch.run import Card, Run
 from inarch.tasks.classification import preprocessing
 from inarch.tasks.classify import scalars
@@ -191,17 +192,6 @@ def told(metrics: dict[str, Any], others: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {"base": base, "novel": novel, "harmonic": harmonic(base, novel)}
     scores = {name: metrics[name]["accuracy"] for name in others if metrics.get(name)}
     return found | {"transfer": scores, "transfer_mean": sum(scores.values()) / len(scores) if scores else None}
-
-
-def harmonic(base: float | None, novel: float | None) -> float | None:
-    """``2 b n / (b + n)``; 0 where both are, None where one is missing.
-
-    >>> round(harmonic(0.6934, 0.7422), 4)
-    0.717
-    """
-    if base is None or novel is None:
-        return None
-    return 2 * base * novel / (base + novel) if base + novel else 0.0
 
 
 def _load(recipe: Recipe, address: str) -> Backbone:
