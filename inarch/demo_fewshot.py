@@ -34,7 +34,7 @@ LORA = {"rank": 2, "targets": ["q", "k", "v"], "alpha": 1.0, "dropout": 0.25, "s
 LAYERS = "-4:"  # the upper two thirds, as 8 of 12 in the published settings
 ENTRIES = (
     Entry("zero-shot", "zero-shot", "frozen", lr=1e-3),
-    Entry("CLIP-LoRA r=2", "clip-lora", "lora", lr=3e-3, set=LORA),
+    Entry("CLIP-LoRA r=2", "clip-lora", "lora", lr=1e-2, set=LORA),
     Entry("MMA", "mma", "mma", lr=1.5e-3, set={"layers": LAYERS}, more={"recipe": "mma"}),
     Entry("AdaRing r=1,2,4", "adaring", "adaring", lr=3e-3, set={"layers": LAYERS}),
 )

@@ -52,5 +52,13 @@ PLACES = {  # of everything else; those not named here are tried on BUILDS
     "adaring": (*BUILDS, "clip", "clip-pair", "vl-t5"), "adaring-lora": ("hf-clip", "timm-vit", "vl-bart"),
 }
 CELLS = [(family, method) for family in FAMILIES for method in METHODS if family in PLACES.get(method, BUILDS)]
+EVERYWHERE = ("arc", "lora")  # in the default tier; of the others one family each there, all of them in test-all
+
+
+def soon(family: str, method: str) -> bool:
+    """Whether a cell belongs to the default tier."""
+    return method in EVERYWHERE or family == PLACES.get(method, BUILDS)[0]
+
+
 STAY = ("arc-trunk", "toy-gate", "prompt", "addedbias", "hyperformer", "mma", "clipadapter", "context", "context-normal", "adaring",
         *(m for m in METHODS if m.startswith(("vlpet", "bottleneck", "compacter"))))  # not affine: merge refuses

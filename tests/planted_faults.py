@@ -28,6 +28,7 @@ class Fault:
 
 
 LAWS = "tests/test_laws.py -k hf-vit"
+TIERS = "not real and not compile and not dist and not gpu and not hub"  # the default one and what is long
 VLPET = "inarch/methods/vlpet.py"
 FAULTS = [
     Fault("the base is not frozen", "inarch/grafting.py", "        parameter.requires_grad_(False)\n    model.add_module",
@@ -129,7 +130,7 @@ def notices(fault: Fault) -> bool:
             raise SystemExit(f"{fault.name}: {fault.file} holds the text to break {text.count(fault.old)} times; renew the fault")
         broken.write_text(text.replace(fault.old, fault.new))
         words = fault.tests.split(" -k ")
-        command = [sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider", *words[0].split()]
+        command = [sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider", "-m", TIERS, *words[0].split()]
         done = subprocess.run(command + (["-k", words[1].strip("'")] if words[1:] else []), cwd=copy, capture_output=True, text=True)
     if done.returncode not in (0, 1):
         raise SystemExit(f"{fault.name}: pytest did not run ({done.returncode})\n{done.stdout[-2000:]}{done.stderr[-1000:]}")

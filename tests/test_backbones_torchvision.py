@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 BROKEN = """\
 import torch
@@ -57,18 +59,21 @@ def test_the_switch_leaves_the_fault_alone(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.long
 def test_a_whole_torchvision_is_left_as_it_is(tmp_path: Path) -> None:
     done = _run(tmp_path, "whole = True\n")
     assert done.stdout.splitlines()[0] == "mended False False"
     assert done.stderr == ""
 
 
+@pytest.mark.long
 def test_another_error_is_not_hidden(tmp_path: Path) -> None:
     done = _run(tmp_path, "raise RuntimeError('something else')\n")
     assert done.returncode == 1
     assert "RuntimeError: something else" in done.stderr
 
 
+@pytest.mark.long
 def test_a_torchvision_that_stays_broken_is_refused_with_the_way_out(tmp_path: Path) -> None:
     done = _run(tmp_path, BROKEN + "raise RuntimeError('still broken')\n")
     assert done.returncode == 1

@@ -103,6 +103,7 @@ def measured(methods: list[str], monkeypatch: pytest.MonkeyPatch, small: Family 
     return train.bench_train(None, methods, family="clip", batch=2, repeats=1, tick=ticks.append), ticks
 
 
+@pytest.mark.long
 def test_bench_of_clip_reports_goals_and_an_epoch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found, ticks = measured(["beside", "adaring", "mma"], monkeypatch)
     assert len(ticks) == train.steps(None, ["beside", "adaring", "mma"], 1, "clip") == 2 * (4 + 2)

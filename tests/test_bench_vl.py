@@ -72,6 +72,7 @@ def test_the_value_adapter_costs_nothing_per_generated_token():
     assert not any(gesture in adapter.__dict__ for adapter in model.inarch.default.adapters().values() for gesture in ("before", "after"))
 
 
+@pytest.mark.long
 def test_bench_of_vl_reports_training_and_generation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setitem(FAMILIES, "vl", TALK)
     ticks: list[str] = []

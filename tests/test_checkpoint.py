@@ -75,6 +75,7 @@ def reseal(folder: Path, card: dict | None = None, tensors: dict | None = None, 
     (folder / "adapter.json").write_bytes(files.canonical(fields))
 
 
+@pytest.mark.long
 def test_any_truncation_is_refused(folder):
     whole = weights(folder).read_bytes()
     model = fresh()

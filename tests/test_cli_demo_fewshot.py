@@ -15,6 +15,7 @@ from inarch.recipe import Recipe
 from inarch.scenes import things
 
 
+@pytest.mark.long
 def test_the_quick_demo_does_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.setattr(things, "PER_CLASS", {"train": 4, "val": 1, "test": 2})
     reader._drawn.cache_clear()

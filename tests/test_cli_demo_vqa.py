@@ -16,6 +16,7 @@ from inarch.recipe import Recipe
 from inarch.scenes import read
 
 
+@pytest.mark.long
 def test_the_quick_demo_does_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.setattr(read, "PICTURES", {"train": 24, "val": 6, "test": 12})
     monkeypatch.setattr(demo_vqa, "ENTRIES", demo_vqa.ENTRIES[2:])  # the others take the same path

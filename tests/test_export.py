@@ -247,6 +247,7 @@ def test_half_precision_is_exported_as_it_is(tmp_path: Path) -> None:
     assert backbones.load(str(out)).source["head"] == "native"
 
 
+@pytest.mark.long
 def test_an_export_loads_in_a_process_where_inarch_does_not_exist(tmp_path: Path) -> None:
     backbone = _timm()
     out = export_native(backbone.model, tmp_path / "out", backbone)

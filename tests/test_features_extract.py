@@ -167,6 +167,7 @@ extract(pictures(), load_eyes(sys.argv[1]), sys.argv[2], kind=sys.argv[3], batch
 """
 
 
+@pytest.mark.long
 def test_killed_by_the_system_it_goes_on_and_the_lock_of_the_dead_is_taken(eyes: Eyes, tmp_path: Path, whole: dict) -> None:
     line = [sys.executable, "-c", KILLED, eyes.address, str(tmp_path / "out"), "hdf5"]
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])

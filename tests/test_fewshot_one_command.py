@@ -12,6 +12,8 @@ from inarch.cli import main
 from inarch.data.fewshot import SETS
 from scripts.fewshot_average import OTHERS, SHIFTED, page
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:

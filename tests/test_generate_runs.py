@@ -138,6 +138,7 @@ def test_a_run_can_be_evaluated_on_other_data_of_its_kind(chatter, single, tmp_p
         evaluate(moved, device="cpu")
 
 
+@pytest.mark.long
 def test_it_learns(chatter, tmp_path):
     """A net that may change wholly tells the colours apart, from its features alone."""
     run = train(chatter.recipe(tmp_path / "run", method="full", epochs=25, lr=3e-3, batch_size=4))

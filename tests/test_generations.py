@@ -121,6 +121,7 @@ def test_a_disk_that_refuses_leaves_the_old_ones_whole(tmp_path, monkeypatch, ca
     assert same(Generations(tmp_path).load(), found.number + 1)
 
 
+@pytest.mark.long
 def test_killed_at_every_call_that_touches_the_disk(tmp_path):
     """A forked child saves generation 3 and dies at its n-th call; the parent must read 2 or 3, whole, and be able to save."""
     survived = 0

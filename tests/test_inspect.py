@@ -229,7 +229,8 @@ def test_inspecting_loads_no_model_library(tmp_path: Path):
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("method", [ARC(rank=4), FullRank(), LoRA(rank=2, targets=("q",))], ids=str)
+@pytest.mark.parametrize("method", [ARC(rank=4), *(pytest.param(m, marks=pytest.mark.long)
+                                                   for m in (FullRank(), LoRA(rank=2, targets=("q",))))], ids=str)
 def test_plots_are_drawn(method: inarch.adapter.Method, tmp_path: Path):
     found = inspect(inarch.save(grafted("hf-vit", method), tmp_path))
     assert plot_inspection(found, tmp_path / "out.png").read_bytes().startswith(PNG)
@@ -252,6 +253,7 @@ def test_ranks_of_arc_train_the_published_numbers():
     assert [v.config.rank for v in ranks()] == [rank for rank in published for _ in range(2)]
 
 
+@pytest.mark.long
 def test_figure_5_counts_every_method_on_every_backbone(tmp_path: Path):
     points = parameter_scaling()
     found = {(p.backbone, p.method): p.trained for p in points}

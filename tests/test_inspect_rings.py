@@ -169,6 +169,7 @@ def test_text_and_json_of_every_kind(method: AdaRing, tmp_path: Path) -> None:
         assert unit["name"] in str(found)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", [METHODS[0], METHODS[4], LINEAR], ids=("static", "router", "linear"))
 def test_figures_are_drawn(method: AdaRing, tmp_path: Path) -> None:
     assert plot_inspection(inspected(grafted(method), tmp_path), tmp_path / "rings.png").read_bytes().startswith(PNG)

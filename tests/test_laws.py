@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from families import FAMILIES, Family, pristine
-from grid import CELLS, METHODS, STAY
+from grid import CELLS, METHODS, STAY, soon
 
 import inarch
 import inarch.methods
@@ -64,7 +64,8 @@ def grafted(family: str, method: str, *, moved: bool = True) -> tuple[Family, to
 
 def cells(law):
     """Parametrise a law over the grid without the refused cells, which ``test_refusals`` reviews one by one."""
-    return pytest.mark.parametrize(("family", "method"), [cell for cell in CELLS if refusal(*cell) is None])(law)
+    taken = [pytest.param(*cell, marks=() if soon(*cell) else pytest.mark.long) for cell in CELLS if refusal(*cell) is None]
+    return pytest.mark.parametrize(("family", "method"), taken)(law)
 
 
 @cells

@@ -77,6 +77,7 @@ def named_rightly(towers, style: str) -> float:
     return float(((seen @ texts.T).argmax(1) == torch.arange(36).repeat_interleave(4)).float().mean())
 
 
+@pytest.mark.long
 def test_it_names_plain_things_and_half_of_those_on_a_blackboard(towers, record) -> None:
     plain, blackboard = named_rightly(towers, "plain"), named_rightly(towers, "blackboard")
     assert plain > 0.97 and 0.3 < blackboard < 0.8  # by chance: 0.03

@@ -123,6 +123,7 @@ def test_the_surest_mistakes_come_first_as_pictures_of_the_right_images(written)
         assert np.array_equal(np.asarray(image), pixels.repeat(16, 0).repeat(16, 1))  # 8 pixels, enlarged to 128
 
 
+@pytest.mark.long
 def test_it_can_be_written_again_without_the_data(finished):
     run, data = finished
     first = write_report(run.folder).read_bytes()

@@ -39,6 +39,7 @@ def test_each_half_holds_every_colour_and_every_shape_thrice() -> None:
     assert list(names) != sorted(names) and names[:3] == ("purple triangle", "green cross", "yellow cross")
 
 
+@pytest.mark.long
 def test_same_address_same_pictures_and_another_seed_others(blackboard) -> None:
     again = load_splits("things:blackboard@7", seed=3)
     assert again.sha256 == blackboard.sha256

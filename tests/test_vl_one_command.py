@@ -13,6 +13,7 @@ from inarch.cli import main
 RECIPES = ("vlpet-bart-image-large.toml", "vlpet-t5-image-small.toml")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_the_published_recipe_runs_on_the_published_formats(recipe, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PATH", "")  # METEOR's Java would take seconds
