@@ -14,6 +14,7 @@ from inarch.errors import ConfigError
 from inarch.recipe import Recipe
 
 
+@pytest.mark.long
 def test_the_quick_demo_does_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     small = tuple(entry for entry in demo.ENTRIES if entry.method != "lora")  # LoRA takes the same path as ARC
     monkeypatch.setattr(demo, "ENTRIES", small)

@@ -221,6 +221,7 @@ def test_tensors_that_do_not_fit_the_method_are_refused(tmp_path: Path):
         _rebuilt(ARC(rank=2), {"vision_attn_8.down": randn(8, 2), "vision_attn_8.bias": randn(3, 8)}, tmp_path)
 
 
+@pytest.mark.long
 def test_inspecting_loads_no_model_library(tmp_path: Path):
     folder = inarch.save(grafted("hf-vit", ARC(rank=4)), tmp_path)
     code = (f"import sys, inarch.inspect as i; i.inspect({str(folder)!r}); "

@@ -50,6 +50,7 @@ def whole(field, tmp_path_factory) -> Path:
     return train(field.recipe(tmp_path_factory.mktemp("whole") / "run", **HARD))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("at", [0, 4])
 def test_resumed_equals_uninterrupted_bit_for_bit(field, whole, tmp_path, at, monkeypatch):
     """The gates of the probe are found once: a resumed run reads them."""

@@ -125,6 +125,7 @@ def python(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT).stdout
 
 
+@pytest.mark.long
 def test_import_brings_the_core_only() -> None:
     loaded = python("import inarch, sys; inarch.ARC, inarch.graft, inarch.save, inarch.merge; print(*sys.modules)").split()
     alone = python("import torch, safetensors.torch, sys; print(*sys.modules)").split()

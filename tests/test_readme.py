@@ -58,8 +58,8 @@ def play(fence: Fence, names: dict[str, object], document: Path) -> None:
     exec(compile(code, str(document), "exec"), names)
 
 
-@pytest.mark.parametrize("document", [pytest.param(path, marks=() if path.name == "README.md" else pytest.mark.long)
-                                      for path in DOCUMENTS], ids=lambda path: path.name)
+@pytest.mark.long
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_fences_run(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": "__main__"}
