@@ -15,6 +15,7 @@ from inarch import ARC, LoRA
 ONE_EACH = ("arc", "arc-trunk", "lora", "lora-mlp", "fullrank", "toy-gate", "toy-prepared")
 CELLS = [(f, m) for f in ("hf-vit", "timm-vit", "timm-swin", "open_clip") for m in ONE_EACH if refusal(f, m) is None]
 CELLS += [("hf-vit", "vlpet"), ("timm-vit", "vlpet-small")]
+CELLS += [("hf-vit", "adaring"), ("hf-clip", "adaring"), ("timm-vit", "adaring-lora"), ("hf-clip", "mma"), ("hf-vit", "fact")]
 CELLS += [("vl-bart", "vlpet"), ("vl-bart", "vlpet-small"), ("vl-t5", "vlpet-visible"), ("vl-t5", "vlpet-places")]
 
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from inarch.adapter import Adapter, Parallel, Post
 from inarch.errors import CannotFold
+from inarch.methods import ring_node
 from inarch.methods.mma import Rescale
 from inarch.methods.ring_bank import Bank
 from inarch.methods.ring_plan import Place
@@ -112,16 +113,22 @@ class RingAdapter(Ringed):
 
     def after(self, x: Tensor, y: Tensor, i: int, given: Given) -> Tensor:
         source = Rescale.apply(x, 1.0, self.gain) if self.config.init == "mma" else x
-        z = source if given.into is None else F.linear(source, given.into)
-        z = F.linear(z, given.down[i], None if self.down_bias is None else self.down_bias[i])
-        z = F.dropout(_activated(z, self.config.activation), self.config.dropout, self.training)
-        if given.router is not None:
-            z = z * self._routed(x, i, given)
-        update = F.linear(z, given.up[i])
-        update = update if given.out is None else F.linear(update, given.out)
+        bias = None if self.down_bias is None else self.down_bias[i]
+        chance = self.config.dropout if self.training else 0.0
+        if given.router is None:
+            update = ring_node.update(source, given.into, given.down[i], bias, given.up[i], given.out, self.config.activation, chance)
+        else:
+            update = self._mixed_by_input(source, x, i, given, bias)
         if self.up_bias is not None:
             update = update + self.up_bias[i] * (1.0 if self.config.init == "mma" else self.gain)
         return y + (Rescale.apply(update, self.gain, 1.0) if self.config.init == "mma" else update)
+
+    def _mixed_by_input(self, source: Tensor, x: Tensor, i: int, given: Given, bias: Tensor | None) -> Tensor:
+        """With a router: its g stands between the two halves."""
+        z = F.linear(source if given.into is None else F.linear(source, given.into), given.down[i], bias)
+        z = F.dropout(ring_node.activated(z, self.config.activation), self.config.dropout, self.training) * self._routed(x, i, given)
+        update = F.linear(z, given.up[i])
+        return update if given.out is None else F.linear(update, given.out)
 
     def _routed(self, x: Tensor, i: int, given: Given) -> Tensor:
         """g ``[batch, 1, E m]`` by the mean visible token."""
@@ -164,9 +171,3 @@ class LineAdapter(Ringed):
     def affine(self, i: int, given: Given) -> Parallel | Post:
         kind = Post if self.config.site == "post" else Parallel
         return kind(*self._factors(i, given))
-
-
-def _activated(z: Tensor, kind: str) -> Tensor:
-    if kind == "relu":
-        return torch.relu(z)
-    return z * torch.sigmoid(1.702 * z) if kind == "quick_gelu" else z
