@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from inarch import backbones
 from inarch.backbones import Backbone
 from inarch.data import Splits, Table, Transform, load_splits
+from inarch.data.fewshot import is_fewshot, read_fewshot
 from inarch.errors import ConfigError, DataError
 from inarch.preprocess import Preprocess
 from inarch.recipe import Recipe
@@ -182,10 +183,22 @@ class Classification(Task):
 
 
 def read_data(recipe: Recipe, address: str, classes: tuple[str, ...] | None = None, progress: Tick | None = None) -> Splits:
-    """The splits that the recipe's data options make of ``address``."""
+    """The splits that the recipe's data options make of ``address``; of few-shot data the shots of the classes to be learned."""
+    if is_fewshot(address):
+        return _few(recipe, address, classes, progress)
     return load_splits(address, val_fraction=recipe.val_fraction, test_fraction=recipe.test_fraction, seed=recipe.seed,
                        image_column=recipe.image_column or None, label_column=recipe.label_column or None,
                        multilabel=recipe.multilabel, on_bad_image=recipe.on_bad_image, classes=classes, progress=progress)
+
+
+def _few(recipe: Recipe, address: str, classes: tuple[str, ...] | None, progress: Tick | None) -> Splits:
+    protocol: Any = recipe.protocol
+    half = read_fewshot(address, shots=recipe.shots, seed=recipe.seed, protocol=protocol, on_bad_image=recipe.on_bad_image,
+                        val_fraction=recipe.val_fraction, progress=progress).learn()
+    if half.train is None or classes not in (None, half.classes):
+        raise DataError(f"{address}: {len(half.classes)} classes, which are not those of this run" if half.train is not None else
+                        f"{address} has no training images of the classes to be learned")
+    return Splits(half.train, half.val, half.test, half.classes, half.sha256, half.source, notes=half.notes)
 
 
 def _load(recipe: Recipe, classes: int, address: str) -> Backbone:

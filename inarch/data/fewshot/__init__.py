@@ -1,5 +1,6 @@
 """Few-shot learning: few images of some classes, other classes held back; prompts; images with captions."""
 
+from inarch.data.fewshot.address import is_fewshot
 from inarch.data.fewshot.captions import Captions, CaptionTable, read_captions
 from inarch.data.fewshot.check import check_captions, check_fewshot
 from inarch.data.fewshot.read import FewShot, Half, read_fewshot
@@ -15,7 +16,7 @@ __all__ = [
     "Published",
     "check_captions",
     "check_fewshot",
-    "prompts",
+    "is_fewshot", "prompts",
     "published",
     "read_captions",
     "read_fewshot",
