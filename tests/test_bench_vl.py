@@ -47,6 +47,7 @@ def test_the_floor_of_vl_reaches_every_layer_and_keeps_least():
     assert found.pop("floor") < min(found.values()) and found["vlpet-small"] < found["vlpet-large"]
 
 
+@pytest.mark.long
 def test_every_row_of_vl_trains_what_it_says():
     """Each subject steps, and the floor's trained numbers are the projector's alone."""
     projector = sum(p.numel() for p in talker().visual.parameters())

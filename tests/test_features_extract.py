@@ -109,6 +109,7 @@ def fuse(monkeypatch: pytest.MonkeyPatch, count: int) -> list[str]:
     return taken
 
 
+@pytest.mark.long
 @each_kind
 def test_stopped_at_every_step_it_goes_on_to_the_same_bytes(eyes: Eyes, tmp_path: Path, kind: Any, whole: dict) -> None:
     for count in range(100):

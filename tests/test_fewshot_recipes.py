@@ -103,6 +103,7 @@ def fitted(path: Path, root: Path, data: str, out: Path):
         "batch_size": 8, "eval_batch_size": 16} | few)
 
 
+@pytest.mark.long
 @each
 def test_a_recipe_takes_a_step(path, root, tmp_path):
     data = "ImageNet" if "imagenet" in path.stem else "EuroSAT"
@@ -115,6 +116,7 @@ def test_a_recipe_takes_a_step(path, root, tmp_path):
         assert result["fewshot"]["harmonic"] is not None and len(run.card().classes) == 4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["ImageNet", "FGVCAircraft", "DescribableTextures"])
 def test_a_recipe_works_for_another_set_by_its_name(name, root, tmp_path):
     assert name in SETS

@@ -84,6 +84,7 @@ def losses(run: Path) -> list[float]:
     return [line["loss"] for line in Run(run).lines()]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method, settings", [("adaring", {"layers": "-1:"}), ("lora", {"layers": "2:", "rank": 2}), ("clipadapter", {}),
                                               ("context", {})])
 def test_kept_parts_change_nothing(field, tmp_path, method, settings):

@@ -189,6 +189,7 @@ HARD = {"method": "adaring", "set": {"layers": "1:"}, "keep_scale": 0.5, "augmen
         "accumulate": 2}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("at", [0, 2])
 def test_resumed_equals_uninterrupted_bit_for_bit(home, tmp_path, at):
     whole = train(recipe(home, tmp_path / "whole", **HARD))
