@@ -60,6 +60,11 @@ def hold(model: nn.Module, names: Iterable[str]) -> None:
     """From now on these tensors of the active adapter (by their names in it) stay as they are, until it is taken off."""
     (scion,) = container_of(model).active().values()
     scion.held = frozenset(names)
+    _learning(scion)
+
+
+def _learning(scion: Scion) -> None:
+    """What is not held takes a gradient."""
     for name, parameter in scion.trained().items():
         parameter.requires_grad_(name not in scion.held)
 
@@ -104,6 +109,5 @@ def _activate(model: nn.Module, container: Container, scion: Scion) -> None:
     for name in scion.thawed:
         parameters[name].data.copy_(scion.kept[name])
         parameters[name].requires_grad_(True)
-    for name, parameter in scion.trained().items():
-        parameter.requires_grad_(name not in scion.held)
+    _learning(scion)
     scion.active = True

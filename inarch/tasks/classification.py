@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from inarch import backbones
 from inarch.backbones import Backbone
 from inarch.data import Splits, Table, Transform, load_splits
-from inarch.data.fewshot import is_fewshot, read_fewshot
+from inarch.data.fewshot import is_fewshot
 from inarch.errors import ConfigError, DataError
 from inarch.preprocess import Preprocess
 from inarch.recipe import Recipe
 from inarch.run import Card, Run
 from inarch.tasks.classify import Classifier, draw_weights, headline, objective, score
+from inarch.tasks.named import opened
 from inarch.tasks.task import Feed, Sources, Start, Task, Tick
 from inarch.training import score as scoring
 from inarch.training.features import lone_features
@@ -192,9 +193,7 @@ def read_data(recipe: Recipe, address: str, classes: tuple[str, ...] | None = No
 
 
 def _few(recipe: Recipe, address: str, classes: tuple[str, ...] | None, progress: Tick | None) -> Splits:
-    protocol: Any = recipe.protocol
-    half = read_fewshot(address, shots=recipe.shots, seed=recipe.seed, protocol=protocol, on_bad_image=recipe.on_bad_image,
-                        val_fraction=recipe.val_fraction, progress=progress).learn()
+    half = opened(recipe, address, progress).learn()
     if half.train is None or classes not in (None, half.classes):
         raise DataError(f"{address}: {len(half.classes)} classes, which are not those of this run" if half.train is not None else
                         f"{address} has no training images of the classes to be learned")

@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from inarch.backbones.two_tower import TwoTower
 from inarch.prefix import Prefix
 from inarch.switching import disabled, strength
-from inarch.tasks.classify import HALVES
 from inarch.tasks.match import Matcher, Prompts, Said, Shown, Weights, averaged, away, kept_near
 
 
@@ -95,19 +94,16 @@ class Learner(nn.Module):
         make, stock = self.model.make, self.model.stock
         with self.net.casting(rows.device):
             found = self.text.feature(lambda: make.text(stock, tokens.ids, tokens.mask), kept, self.model.text_out)
-        return averaged(self._whole(found), self.prompts.templates)
+        return averaged(self.net.whole(found), self.prompts.templates)
 
     def f(self, seen: Tensor) -> Tensor:
         """Normalised features of these images ``[batch, d]``."""
         pixels = seen.new_zeros(len(seen), 3, self.side, self.side) if self.keeps else seen
-        pixels = pixels.double() if self.net.precision == "fp64" else pixels
         make, stock = self.model.make, self.model.stock
         with self.net.casting(seen.device):
-            found = self.vision.feature(lambda: make.image(stock, pixels), seen if self.keeps else None, self.model.image_out)
-        return F.normalize(self._whole(found), dim=-1)
-
-    def _whole(self, found: Tensor) -> Tensor:
-        return found.float() if self.net.precision in HALVES else found
+            found = self.vision.feature(lambda: make.image(stock, self.net.wide(pixels)),
+                                        seen if self.keeps else None, self.model.image_out)
+        return F.normalize(self.net.whole(found), dim=-1)
 
     def extra(self, shown: Shown, names: Tensor, w: Tensor, f: Tensor, logits: Tensor) -> Tensor:
         """``[batch]``: what keeps these features and logits near the frozen model."""

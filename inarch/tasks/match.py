@@ -72,9 +72,21 @@ class Matcher(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         if self.names is None:
             raise ConfigError("no class names: say which with inarch.tasks.match.Matcher.name(prompts)")
+        return self.scores(self.seen(pixels), self.names)
+
+    def seen(self, pixels: Tensor) -> Tensor:
+        """f ``[batch, d]``, normalised."""
         with self.casting(pixels.device):
-            found = self.model.images(pixels.double() if self.precision == "fp64" else pixels)
-        return self.scores(F.normalize(found.float() if self.precision in HALVES else found, dim=-1), self.names)
+            found = self.model.images(self.wide(pixels))
+        return F.normalize(self.whole(found), dim=-1)
+
+    def wide(self, pixels: Tensor) -> Tensor:
+        """As the image tower takes them."""
+        return pixels.double() if self.precision == "fp64" else pixels
+
+    def whole(self, found: Tensor) -> Tensor:
+        """Features in single precision where they were computed in half."""
+        return found.float() if self.precision in HALVES else found
 
     def scores(self, f: Tensor, w: Tensor) -> Tensor:
         """Logits of normalised features."""
@@ -89,7 +101,7 @@ class Matcher(nn.Module):
         ids = torch.arange(len(prompts.tokens.ids)).split(TEXTS)
         with self.casting(prompts.tokens.ids.device):
             found = torch.cat([self.model.texts(prompts.tokens.rows(rows.to(prompts.tokens.ids.device))) for rows in ids])
-        return averaged(found.float() if self.precision in HALVES else found, prompts.templates)
+        return averaged(self.whole(found), prompts.templates)
 
     def name(self, prompts: Prompts) -> Matcher:
         """From now on these names, as the model is now."""
@@ -138,10 +150,6 @@ class Weights:
     def of_images(self) -> bool:
         """Whether f0 is needed."""
         return bool(self.image or self.logits)
-
-    @property
-    def any(self) -> bool:
-        return bool(self.of_images or self.text or self.scale)
 
 
 def kept_near(weights: Weights, w: Tensor, w0: Tensor | None, f: Tensor, f0: Tensor | None,

@@ -91,9 +91,8 @@ def kept_images(task: Towered, learner: Learner, engine: Any, tick: Tick | None)
         return None
 
     def record(pixels: Tensor) -> Tensor:
-        whole = pixels.double() if recipe.precision == "fp64" else pixels
         with learner.net.casting(pixels.device):
-            return learner.vision.record(lambda: model.make.image(model.stock, whole))
+            return learner.vision.record(lambda: model.make.image(model.stock, learner.net.wide(pixels)))
 
     images = task.plain(task.table)
     try:
@@ -121,16 +120,7 @@ def frozen(task: Towered, net: Matcher, learner: Learner, engine: Any, tick: Tic
 
 def features_of(feed: ImageFeed, net: Matcher, engine: Any, batch: int, tick: Tick | None) -> Tensor:
     """f ``[n, d]`` of every image, as the model is now."""
-    return collect(engine, feed, batch, _features(net), tick)
-
-
-def _features(net: Matcher) -> Any:
-    def features(pixels: Tensor) -> Tensor:
-        with net.casting(pixels.device):
-            found = net.model.images(pixels.double() if net.precision == "fp64" else pixels)
-        return nn.functional.normalize(found.float() if found.dtype in (torch.bfloat16, torch.float16) else found, dim=-1)
-
-    return features
+    return collect(engine, feed, batch, net.seen, tick)
 
 
 def _gates(task: Matching, learner: Learner, feed: Feed, engine: Any, tick: Tick | None) -> None:

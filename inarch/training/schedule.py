@@ -92,18 +92,11 @@ def schedule(peak: float, epochs: int, warmup_epochs: float, updates_per_epoch: 
              warmup_lr: float | None = None) -> Rate:
     """Warm-up ends exactly with the epoch (or part of one) named; at least one update is left for the way down."""
     total = epochs * updates_per_epoch
-    if warmup_lr is not None:
-        first = min(round(warmup_epochs * updates_per_epoch), total - 1)
-        return Steady(warmup_lr, first, _shaped(peak, 0, updates_per_epoch, total - first, shape))
-    if shape == "cosine-epochs":
-        first = min(round(warmup_epochs * updates_per_epoch), total - 1)
-        return Steady(peak, first, _shaped(peak, 0, updates_per_epoch, total - first, shape))
+    first = min(round(warmup_epochs * updates_per_epoch), total - 1)
+    if warmup_lr is not None or shape == "cosine-epochs":
+        down: dict[str, Rate] = {"cosine-epochs": ByEpoch(peak, updates_per_epoch, total - first),
+                                 "linear": Linear(peak, 0, total - first)}
+        return Steady(peak if warmup_lr is None else warmup_lr, first, down.get(shape, Schedule(peak, 0, total - first)))
     if shape == "linear":
         return Linear(peak, min(math.floor(warmup_epochs * updates_per_epoch + 1e-9), total - 1), total)
-    return Schedule(peak, min(round(warmup_epochs * updates_per_epoch), total - 1), total)
-
-
-def _shaped(peak: float, warmup: int, per_epoch: int, total: int, shape: str) -> Rate:
-    if shape == "cosine-epochs":
-        return ByEpoch(peak, per_epoch, total)
-    return Linear(peak, warmup, total) if shape == "linear" else Schedule(peak, warmup, total)
+    return Schedule(peak, first, total)
