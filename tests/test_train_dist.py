@@ -47,7 +47,7 @@ try:
     train(Recipe.parse(recipe), resume={resume})
 except Exception as problem:
     error = known(problem)
-    print("SAID", type(problem).__name__, problem, flush=True)
+    os.write(1, f"SAID {{type(problem).__name__}} {{problem}}\n".encode())  # one call: two processes share this pipe
     sys.exit(error.exit_code if error else 1)
 """
 
