@@ -15,6 +15,7 @@ import torch
 
 from inarch.backbones.torchvision import mend_torchvision
 
+pytest_plugins = ["fault_rows"]
 ROOT = Path(__file__).resolve().parents[1]
 LOCAL = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "", None, socket.gethostname()}
 
