@@ -1,18 +1,20 @@
 """The fault table as a pytest plugin: a test marked ``row("A1", "what is done to it")`` answers for that row of the table.
 
-The first sentence of the test's docstring says what happens then; the fixture ``tried`` adds up the inputs that it tried (one per
-passing test where it is not asked for). ``pytest -m row --rows FILE`` writes, per test function, what passed and how many inputs.
+The first sentence of the test's docstring says what happens then; the fixture ``tried`` adds up the inputs that a test tried (one
+where it is not asked for). ``pytest -m row --rows FILE`` writes a line per row and test function: fault, outcome, inputs.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-TRIED = "inputs tried"
+ROW, TRIED = "row", "inputs tried"
+OUTCOMES = ("passed", "failed", "skipped", "error")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,19 +29,38 @@ def tried(request: pytest.FixtureRequest) -> Iterator[Callable[[int], None]]:
     request.node.user_properties.append((TRIED, sum(counts)))
 
 
-def pytest_terminal_summary(terminalreporter, exitstatus: int, config: pytest.Config) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Reports travel between processes, items do not: each report carries its rows."""
+    for item in items:
+        for mark in item.iter_markers(ROW):
+            name, fault = mark.args
+            item.user_properties.append((ROW, [name, fault, first_sentence(getattr(item, "function", item).__doc__)]))
+
+
+def first_sentence(text: str | None) -> str:
+    words = " ".join((text or "").split())
+    return re.split(r"(?<=[.!?]) ", words, maxsplit=1)[0].removesuffix(".")
+
+
+def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     target = config.getoption("--rows")
-    if target is None:
+    if target is None or config.option.collectonly:
         return
-    found: dict[str, dict[str, int]] = {}
-    for outcome in ("passed", "failed", "skipped"):
+    lines: dict[tuple, dict[str, int]] = {}
+    for outcome in OUTCOMES:
         for report in terminalreporter.stats.get(outcome, []):
-            if getattr(report, "when", "call") == "call" or outcome == "skipped":
-                counted = found.setdefault(report.nodeid.split("[")[0], {"passed": 0, "failed": 0, "skipped": 0, "inputs": 0})
-                counted[outcome] += 1
-    for report in terminalreporter.stats.get("", []) + terminalreporter.stats.get("passed", []):
-        if report.when == "teardown" and report.nodeid.split("[")[0] in found:
-            counts = [value for name, value in report.user_properties if name == TRIED]
-            found[report.nodeid.split("[")[0]]["inputs"] += sum(counts) if counts else 1
+            for line in rows_of(report):
+                lines.setdefault(line, dict.fromkeys((*OUTCOMES, "inputs"), 0))[outcome] += 1
+    for report in (r for group in terminalreporter.stats.values() for r in group if getattr(r, "when", "") == "teardown"):
+        counted = [value for name, value in report.user_properties if name == TRIED]
+        for line in rows_of(report):
+            lines[line]["inputs"] += sum(counted) if counted else 1
+    written = [dict(zip(("row", "test", "fault", "happens"), line, strict=True)) | counts for line, counts in sorted(lines.items())]
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+    target.write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n")
+
+
+def rows_of(report: pytest.TestReport) -> list[tuple[str, str, str, str]]:
+    """Row, test function, fault, what happens."""
+    test = report.nodeid.split("[")[0]
+    return [(value[0], test, value[1], value[2]) for name, value in report.user_properties if name == ROW]
