@@ -25,6 +25,7 @@ Written by `inarch bench report` from `results/bench/*.json`; do not edit.
     inarch bench train --family vl --json results/bench/vl.json      # about 7 minutes on one core
     inarch bench train --family clip --repeats 3 --json results/bench/clip.json      # about 4 minutes on one core
     inarch bench import --json results/bench/import.json
+    inarch bench check --json results/bench/check.json
 
 **The floor** is what any method that trains something in the first block must pay: the frozen forward, and the gradient of every
 activation. For vision everything is frozen but the head, and the first block's input asks for its gradient; for vision and language
@@ -72,6 +73,7 @@ def tables(found: list[dict[str, Any]]) -> str:
     parts = [part for family in FAMILIES.values() for name in family.sizes for model, entry in trainings
              if (entry.get("family", "vision"), model) == (family.name, name) for part in _of_model(family, name, entry)]
     parts += [_import(file) for file in found if file["kind"] == "import"]
+    parts += [_check(file) for file in found if file["kind"] == "check"]
     return "\n".join(parts)
 
 
@@ -158,6 +160,22 @@ def _import(file: dict[str, Any]) -> str:
     rows.append(("inarch over torch", *_seconds(file["inarch_over_torch"]), ""))
     about = f"{file['settings']['repeats']} repeats, interleaved, first dropped; {_circumstances(file)}"
     return "\n".join(["## Import", "", *_table(("fresh interpreter", "CPU s", "range", "wall s"), rows), "", about, ""])
+
+
+def _check(file: dict[str, Any]) -> str:
+    settings = file["settings"]
+    rows = [_check_row(name, row) for name, row in file["sizes"].items()]
+    about = f"{settings['images']} images each, {settings['repeats']} repeats; {_circumstances(file)}"
+    goal = f"Goal: {settings['goal']} small JPEGs per second and core. Each is decoded whole, its bytes and its pixels are hashed."
+    head = ("JPEGs of", "bytes", "per CPU second", "range", "per second", "goal")
+    return "\n".join(["## Images checked before training", "", *_table(head, rows), "", goal, about, ""])
+
+
+def _check_row(name: str, row: dict[str, Any]) -> tuple[str, ...]:
+    cpu, wall = row["per_cpu_second"], row["per_second"]
+    goal = {True: "met", False: "missed", None: ""}[row.get("met")]
+    spread = f"{cpu['low']:.0f} to {cpu['high']:.0f}"
+    return name, f"{row['bytes_per_image']:,}", f"**{cpu['median']:.0f}**", spread, f"{wall['median']:.0f}", goal
 
 
 def _seconds(summary: dict[str, float]) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""``inarch bench train|import|report``: instruments, run on purpose; no test depends on a time."""
+"""``inarch bench train|import|check|report``: instruments, run on purpose; no test depends on a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from inarch.errors import ConfigError
 
 
 def run(
-    what: Annotated[Literal["train", "import", "report"], typer.Argument(help="report writes bench/README.md.")],
+    what: Annotated[Literal["train", "import", "check", "report"], typer.Argument(help="report writes bench/README.md.")],
     family: Annotated[Literal["vision", "vl", "clip"] | None, typer.Option(
         help="train: vision (default); vl, on BART-base shapes; clip, both towers of CLIP ViT-B/16.")] = None,
     models: Annotated[str | None, typer.Option(metavar="A,B", help="train: ti, s, b; vl: bart; clip: b (default: all).")] = None,
@@ -23,7 +23,7 @@ def run(
     threads: Annotated[int | None, typer.Option(min=1, help="train: threads of torch (default: 1).")] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep the measurements there.")] = None,
 ) -> None:
-    """Step time and saved memory of the methods as ratios to the floor (frozen forward + input gradient), or import times.
+    """Step time and saved memory of the methods as ratios to the floor (frozen forward + input gradient); import times; images checked.
 
     [bold]Examples[/bold]
 
@@ -36,6 +36,8 @@ def run(
     inarch bench train --family clip --side 64 --repeats 2
 
     inarch bench import --json results/bench/import.json
+
+    inarch bench check --json results/bench/check.json
     """
     of_train = {"family": family, "models": models, "methods": methods, "batch": batch, "side": side, "threads": threads}
     _refuse_idle(what, of_train | ({"repeats": repeats, "json": json} if what == "report" else {}))
@@ -45,6 +47,8 @@ def run(
         print(write_report())
     elif what == "import":
         _kept(what, json, lambda: _import(repeats or 10))
+    elif what == "check":
+        _kept(what, json, lambda: _check(repeats or 5))
     else:
         chosen = _words(models), _words(methods)
         _kept(what, json, lambda: _train(family or "vision", *chosen, batch, side, repeats or 5, threads or 1))
@@ -95,3 +99,11 @@ def _import(repeats: int) -> dict[str, Any]:
 
     with ticking(len(COMMANDS) * (repeats + 1)) as tick:
         return bench_import(repeats=repeats, tick=tick)
+
+
+def _check(repeats: int) -> dict[str, Any]:
+    from inarch.bench.check import SIZES, bench_check
+    from inarch.cli.progress import ticking
+
+    with ticking(len(SIZES) * (repeats + 1)) as tick:
+        return bench_check(repeats=repeats, tick=tick)
