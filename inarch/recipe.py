@@ -118,6 +118,7 @@ class Recipe(BaseModel):
     weight_decay: NotNegative = 0.0  # [VTAB] 0; [FGVC] and [VL] 1e-2
     decay: Literal["all", "no-bias"] = "all"  # what weight_decay is applied to [4.1]; [VL] all but biases
     clip: NotNegative = 1.0  # global norm of the gradient [4.1]; [VL] 5; 0: not clipped
+    skip_nonfinite: FromZero = 0  # updates that may be passed over where loss or gradient is not finite; 0: the first ends the run
     head_init: Literal["zeros", "library"] = "zeros"  # [4.1]
     backbone_noise: bool = False  # the frozen backbone's own dropout and stochastic depth; [4.1] has none, [VL] has
     class_weights: Literal["none", "balanced"] = "none"

@@ -67,6 +67,7 @@ class Loop:
                 self.progress.say(f"{note}; going on from {self.generations.path(found.number).name}")
             self.state = restore(found, self.updater.trained, self.updater.moments, self.engine.scaler)
             self.saved = self.state.updates
+            self.updater.spare -= self.state.nonfinite
         if self.engine.is_main_process:
             self.run.keep_lines(self.state.epochs)
         self.progress.say(f"resumed after update {self.state.updates} of {self.total}")
@@ -134,9 +135,12 @@ class Loop:
         state, tally = self.state, self.state.tally
         state.updates += 1
         state.skipped += outcome.skipped
+        if outcome.nonfinite:
+            state.nonfinite += 1
+            self.progress.say(f"{outcome.nonfinite}; passed over, {state.nonfinite} of {self.recipe.skip_nonfinite} that may be")
         state.seconds += seconds
         tally.add(outcome.loss, outcome.mass, outcome.images, seconds)
-        self.progress.update(state.updates, f"{state.epochs + 1}/{self.recipe.epochs}", outcome.loss / outcome.mass, tally.rate)
+        self.progress.update(state.updates, f"{state.epochs + 1}/{self.recipe.epochs}", outcome.loss / (outcome.mass or 1), tally.rate)
 
     def _pause(self) -> None:
         """Between two updates: stop if anybody was asked to, save if it is time."""
@@ -155,9 +159,13 @@ class Loop:
     def _close_epoch(self, trackers: Trackers) -> None:
         """Score, log, and only then count the epoch as done: a stop in between scores it again."""
         state, tally, epoch = self.state, self.state.tally, self.state.epochs + 1
+        if not tally.mass:
+            raise TrainingDiverged(f"epoch {epoch}: no update had a finite loss and gradient, nothing was learned; use a smaller lr")
         line: dict[str, Any] = {
             "epoch": epoch, "updates": state.updates, "loss": tally.mean, "lr": self.updater.schedule(state.updates - 1),
             "seconds": round(tally.seconds, 3), "images_per_second": round(tally.rate, 1)}
+        if state.skipped:
+            line["skipped_updates"] = state.skipped
         due = epoch % self.recipe.evaluate_every == 0 or epoch == self.recipe.epochs or self.recipe.selection == "val"
         if self.source.val is not None and due:
             metrics = self.source.val.metrics(self.found(self.source.net, self.source.val))

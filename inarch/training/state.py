@@ -53,19 +53,23 @@ class Best:
 
 @dataclass
 class State:
-    """``updates`` made, ``epochs`` scored and logged, updates ``skipped`` because fp16 overflowed, ``seconds`` of training."""
+    """``updates`` made, ``epochs`` scored and logged, ``seconds`` of training.
+
+    ``skipped``: updates that changed nothing, because fp16 overflowed or loss or gradient was not finite; ``nonfinite``: the latter.
+    """
 
     updates: int = 0
     epochs: int = 0
     skipped: int = 0
+    nonfinite: int = 0
     seconds: float = 0.0
     tally: Tally = field(default_factory=Tally)
     best: Best | None = None
 
     def to_json(self) -> dict[str, Any]:
         best = None if self.best is None else {"metric": self.best.metric, "epoch": self.best.epoch}
-        return {"updates": self.updates, "epochs": self.epochs, "skipped": self.skipped, "seconds": self.seconds,
-                "tally": dataclasses.asdict(self.tally), "best": best}
+        return {"updates": self.updates, "epochs": self.epochs, "skipped": self.skipped, "nonfinite": self.nonfinite,
+                "seconds": self.seconds, "tally": dataclasses.asdict(self.tally), "best": best}
 
     @staticmethod
     def from_json(fields: dict[str, Any], best: dict[str, Tensor]) -> State:

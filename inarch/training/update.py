@@ -31,12 +31,16 @@ BACK_OFFS = 25  # fp16: halvings in a row before the scale itself is beside the 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one update: the sum of weighted losses, their mass, images seen; ``skipped``: fp16 overflowed, the scale backed off."""
+    """Of one update: the sum of weighted losses, their mass, images seen.
+
+    ``skipped``: nothing was changed, because fp16 overflowed and its scale backed off, or for what ``nonfinite`` says.
+    """
 
     loss: float
     mass: float
     images: int
     skipped: bool = False
+    nonfinite: str = ""
 
 
 class Updater:
@@ -47,7 +51,7 @@ class Updater:
         self.trained = job.trained
         recipe = job.recipe
         self.net, self.optimizer = machine.prepared(engine, net, optimizer(self.trained, recipe, job.model))
-        self.in_a_row = 0
+        self.in_a_row, self.spare = 0, recipe.skip_nonfinite
 
     @property
     def moments(self) -> torch.optim.Optimizer:
@@ -55,7 +59,7 @@ class Updater:
         return self.optimizer.optimizer
 
     def __call__(self, number: int, window: Window, fetch: Fetch) -> Outcome:
-        """Update ``number``; ``TrainingDiverged`` before anything is changed when loss or gradient is not finite."""
+        """Update ``number``; ``TrainingDiverged`` before anything is changed when loss or gradient is not finite and none is spare."""
         for group in self.moments.param_groups:
             group["lr"] = self.schedule(number) * group["pace"]
         rows = torch.cat(list(window))
@@ -66,7 +70,7 @@ class Updater:
         norm = self._clipped()
         overflowed = self.engine.scaler is not None and math.isfinite(loss) and not math.isfinite(norm)
         if not overflowed and not (math.isfinite(loss) and math.isfinite(norm)):
-            self._diverged(number, loss, rows, lost)
+            return self._passed_over(len(rows), self._complaint(number, loss, rows, lost))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self._count(number, overflowed)
@@ -98,15 +102,25 @@ class Updater:
             raise TrainingDiverged(f"update {number + 1}: the fp16 gradient overflowed {self.in_a_row} times in a row; "
                                    "use precision='bf16' or 'fp32'")
 
-    def _diverged(self, number: int, loss: float, rows: Tensor, lost: list[int]) -> None:
+    def _passed_over(self, images: int, complaint: str) -> Outcome:
+        """Drop the gradient: values and moments stay as they are, to the bit. As often as the recipe says, then the run ends."""
+        if self.spare <= 0:
+            raise TrainingDiverged(f"{complaint}, or use a smaller lr")
+        self.spare -= 1
+        if self.engine.scaler is not None:
+            self.engine.scaler.update()  # it has unscaled this gradient, and will not unscale two
+        self.optimizer.zero_grad(set_to_none=True)
+        return Outcome(0.0, 0.0, images, skipped=True, nonfinite=complaint)
+
+    def _complaint(self, number: int, loss: float, rows: Tensor, lost: list[int]) -> str:
         lost = sorted({int(i) for part in self._everyones(lost) for i in part})
         names = self.task.names(lost or rows.tolist())
         bad = [name for name, p in self.trained.items() if p.grad is not None and not torch.isfinite(p.grad).all()]
         what = f"loss {loss}" if not math.isfinite(loss) else f"gradient of {', '.join(bad[:3])}"
         shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         whose = "from" if lost else "somewhere in"
-        raise TrainingDiverged(f"update {number + 1} (lr {self.schedule(number):.3g}): {what} is not finite, {whose} {shown}; "
-                               f"the values after update {number} are kept: look at these {self.task.unit}, or use a smaller lr")
+        return (f"update {number + 1} (lr {self.schedule(number):.3g}): {what} is not finite, {whose} {shown}; "
+                f"the values after update {number} are kept: look at these {self.task.unit}")
 
     def _everyones(self, lost: list[int]) -> list[list[int]]:
         if self.engine.num_processes == 1:
