@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from inarch import card as fields_of
 from inarch import files, roles
 from inarch.adapter import Method
 from inarch.container import Container, Scion, container_of
@@ -24,7 +25,6 @@ from inarch.methods import METHODS, method_named
 FORMAT = 1
 CARD = "adapter.json"
 CARD_CAP = 4 << 20
-_KEYS = {"format", "method", "config", "thaw", "head", "thawed", "fingerprint", "backbone", "extra", "weights", "bytes", "sha256", "digest"}
 log = logging.getLogger("inarch")
 
 
@@ -72,13 +72,12 @@ def load(model: nn.Module, folder: str | Path, *, name: str = "default", allow_b
     if len(data) != card["bytes"] or files.sha256(data) != card["sha256"]:
         files.header(data, folder / card["weights"])  # a pickle in disguise is named as what it is
         raise Corrupt(f"{folder / card['weights']}: {len(data)} bytes that are not the {card['bytes']} bytes written; restore the file")
-    method, head = _method(card, folder), _new_head(model, card)
-    thawed = _thawed_names(model, card, folder)
+    method, thawed = _method(card, folder), _thawed_names(model, card, folder)
     _check_base(model, card, frozenset(thawed.values()), folder, allow_base_mismatch)
-    expected = _expected(model, method, thawed, card)
+    expected = _expected(model, method, thawed, card, folder)
     files.check_tensors(files.header(data, folder / card["weights"]), expected, folder / card["weights"])
     values = files.tensors(data, folder / card["weights"])
-    graft(model, method, name=name, thaw=tuple(card["thaw"]), head=head)
+    graft(model, method, name=name, thaw=tuple(card["thaw"]), head=_new_head(model, card))
     _fill(model, container_of(model).scion(name), values, thawed)
     return card["extra"]
 
@@ -92,14 +91,15 @@ def read_card(folder: Path) -> dict[str, Any]:
     card = files.parse_json(data, path)
     if isinstance(card.get("format"), int) and card["format"] > FORMAT:
         raise Mismatch(f"{path}: format {card['format']} is newer than this inarch reads ({FORMAT}); upgrade inarch")
-    if card.keys() != _KEYS or card["format"] != FORMAT:
-        odd = ", ".join(sorted(card.keys() ^ _KEYS)) or f"format {card.get('format')!r}"
+    if card.keys() != fields_of.KINDS.keys() or card["format"] != FORMAT:
+        odd = ", ".join(sorted(card.keys() ^ fields_of.KINDS.keys())) or f"format {card.get('format')!r}"
         raise Corrupt(f"{path}: unexpected or missing: {odd}; the file is not as inarch wrote it")
     digest = card.pop("digest")
     if files.sha256(files.canonical(card)) != digest or files.canonical(card | {"digest": digest}) != data:
         raise Corrupt(f"{path} was changed after it was written (its digest does not fit); restore the file")
     if not isinstance(card["weights"], str) or Path(card["weights"]).name != card["weights"] or card["weights"].startswith("."):
         raise Unsafe(f"{path}: weights file {card['weights']!r} reaches outside the folder")
+    fields_of.check(card, path)
     return card
 
 
@@ -188,10 +188,19 @@ def _check_base(model: nn.Module, card: dict[str, Any], without: frozenset[str],
         log.warning("%s: loaded onto another backbone as asked: %s", folder, difference)
 
 
-def _expected(model: nn.Module, method: Method, thawed: dict[str, str], card: dict[str, Any]) -> dict[str, list[int]]:
-    with torch.device("meta"):
-        stacks = plan(model, method)
-        probe = Scion(method, stacks, method.build(stacks), [])
+def _expected(model: nn.Module, method: Method, thawed: dict[str, str], card: dict[str, Any], folder: Path) -> dict[str, list[int]]:
+    """Names and shapes that method, thawed roles and head ask for on this model; nothing is allocated for it."""
+    try:
+        with torch.device("meta"):
+            stacks = plan(model, method)
+            probe = Scion(method, stacks, method.build(stacks), [])
+        chosen = roles.resolve(model, (*method.thaws, *card["thaw"]), roles.always(model))
+    except (ConfigError, ArithmeticError, RuntimeError, TypeError) as problem:  # of sizes that no tensor can have, too
+        raise Mismatch(f"{folder / CARD}: {problem}") from None
+    heads = tuple(f"{path}." for path in roles.head_paths(model)) if card["head"] is not None else ()
+    if {name for name in chosen if not name.startswith(heads)} != set(thawed.values()):
+        raise Mismatch(f"{folder / CARD}: thaw={card['thaw']} on this {type(model).__name__} is not what the adapter trained "
+                       f"({', '.join(sorted(thawed)[:10]) or 'nothing of the base'}); load the backbone it was trained on")
     shapes = {n: list(p.shape) for n, p in probe.trained().items()}
     parameters = roles.base_parameters(model)
     shapes |= {name: list(parameters[here].shape) for name, here in thawed.items()}

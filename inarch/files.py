@@ -44,6 +44,8 @@ def read(path: Path, *, cap: int = 1 << 34) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         raise Incomplete(f"{path}: no such file; expected it beside the others of this checkpoint") from None
+    except ValueError:
+        raise Unsafe(f"{str(path)!r} is no name that a file can have (a NUL or half a character in it)") from None
     except OSError as problem:
         if problem.errno == errno.ELOOP:
             raise Unsafe(f"{path} is a symbolic link; expected a regular file inside its folder") from None
@@ -85,9 +87,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def parse_json(data: bytes, path: Path) -> dict[str, Any]:
-    """Strict JSON: UTF-8, one object, no duplicate key, no NaN or Infinity."""
+    """Strict JSON: UTF-8, one object, no duplicate key, no NaN or Infinity, no half character."""
     try:
         fields = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        if b"\\u" in data:
+            json.dumps(fields, ensure_ascii=False).encode()  # half of a surrogate pair is no character: no file could hold it again
     except (ValueError, RecursionError) as problem:
         raise Corrupt(f"{path} is not valid JSON ({problem}); restore it from where it was saved") from None
     if not isinstance(fields, dict):
