@@ -25,7 +25,8 @@ HEADER_CAP = 1 << 20
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _KINDS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 __all__ = [
-    "canonical", "check_tensors", "header", "parse_json", "read", "sha256", "sync_folder", "tensor_bytes", "tensors", "write",
+    "canonical", "check_tensors", "header", "make_folder", "parse_json", "read", "sha256", "sweep", "sync_folder", "tensor_bytes", "tensors",
+    "write",
 ]
 
 
@@ -75,6 +76,20 @@ def write(path: Path, data: bytes) -> None:
     except OSError as problem:
         temporary.unlink(missing_ok=True)
         raise StorageError(f"{path}: {problem.strerror}; nothing that was there has been changed") from None
+
+
+def make_folder(folder: Path) -> None:
+    """The folder, and those above it that are missing; the name of each is synced, or a power loss might take the whole tree."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync_folder(path.parent)
+
+
+def sweep(folder: Path, name: str) -> None:
+    """Remove what a process killed inside ``write`` of files of this name (a pattern) has left."""
+    for path in folder.glob(f".{name}.*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

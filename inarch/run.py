@@ -91,7 +91,7 @@ class Run:
 
     def make(self) -> None:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            files.make_folder(self.folder)
         except OSError as problem:
             raise StorageError(f"{self}: {problem.strerror}; choose a folder that can be written") from None
 

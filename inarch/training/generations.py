@@ -57,7 +57,7 @@ class Generations:
     def save(self, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> Path:
         """Write the next generation; ``StorageError`` when the disk refuses, and then those that were there are untouched."""
         with _storage(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            files.make_folder(self.folder)
             self._sweep()
         number = max(self.numbers(), default=0) + 1
         final = self.path(number)
@@ -85,8 +85,7 @@ class Generations:
 
     def load(self) -> Generation | None:
         """The newest generation that verifies, or None when there is none; ``Corrupt`` when there are some and none verifies."""
-        notes: list[str] = []
-        numbers = self.numbers()
+        numbers, notes = self.numbers(), []
         for number in reversed(numbers):
             try:
                 tensors, state = self._read(self.path(number))
@@ -94,6 +93,8 @@ class Generations:
                 notes.append(f"{self.path(number).name} cannot be used: {problem}")
                 continue
             return Generation(number, tensors, state, tuple(notes))
+        if numbers != self.numbers():  # a run that goes on has meanwhile made newer ones and deleted these
+            return self.load()
         if numbers:
             raise Corrupt(f"{self.folder}: none of {len(numbers)} checkpoints is whole ({'; '.join(notes)}); "
                           "train again with another --out")
@@ -109,6 +110,7 @@ class Generations:
         """Remove what a killed process left half-written or half-deleted; the run's lock says that nobody else is at it."""
         for path in self.folder.glob("gen-*.tmp"):
             shutil.rmtree(path, ignore_errors=True)
+        files.sweep(self.folder, LATEST)
 
     def _retire(self) -> None:
         """Delete all but the newest ``keep``; each leaves its name first, so that no reader finds half a generation."""
