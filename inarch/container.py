@@ -105,6 +105,17 @@ class Container(nn.Module):
             return active[0]._modules[name]
         return super().__getattr__(name)
 
+    def insert(self, name: str, scion: Scion) -> None:
+        """Own the scion's tensors under its name."""
+        self.add_module(name, scion)
+
+    def remove(self, name: str) -> None:
+        del self._modules[name]
+
+    def takes(self, name: str) -> bool:
+        """Whether a scion may bear this name: it is no attribute of the container's own."""
+        return not hasattr(self, name)
+
     def scions(self) -> dict[str, Scion]:
         return {name: m for name, m in self._modules.items() if isinstance(m, Scion)}
 

@@ -28,21 +28,23 @@ def graft(
     name: str = "default",
     thaw: str | tuple[str, ...] | list[str] = (),
     head: nn.Module | None = None,
+    into: Container | None = None,
 ) -> nn.Module:
     """Freeze ``model``, put the adapters of ``method`` on it under ``name``, make them the active ones; returns the model.
 
     ``thaw``: roles (``"head"``, ``"norms"``, ``"vision.norms"``, ``"biases"``, ``"all"``) or name patterns of base parameters that
     train too; what the backbone's row always trains (the projector of a vision-language backbone) trains beside them. ``head``: a
-    module that takes the place of the model's task head while this adapter is active (and is trained).
+    module that takes the place of the model's task head while this adapter is active (and is trained). ``into``: a container that
+    another library keeps on the model; that library trains base parameters itself, so none is thawed here.
     Raises ``CannotGraft`` (unknown model, span, layer, name in use) before anything is changed.
     """
-    container = _ready(model, name)
+    container = _ready(model, name, into)
     wish = (thaw,) if isinstance(thaw, str) else tuple(thaw)
     with disabled(model) if container.scions() else nullcontext():  # another graft's head must not pass for the base's
         method = settled(model, method)
         stacks = plan(model, method)
         head_path = _head_place(model, head)
-        thawed = roles.resolve(model, tuple(dict.fromkeys(method.thaws + wish)), roles.always(model))
+        thawed = {} if into else roles.resolve(model, tuple(dict.fromkeys(method.thaws + wish)), roles.always(model))
     if head_path is not None:
         thawed = {n: p for n, p in thawed.items() if not n.startswith(head_path + ".")}
     built = _built(model, method, stacks)
@@ -57,7 +59,7 @@ def graft(
     _keep(container, scion, thawed)
     if head_path is not None and container.base_head is None:
         container.base_head, container.head_path = model.get_submodule(head_path), head_path
-    container.add_module(name, scion)
+    container.insert(name, scion)
     _join(model, container, scion)
     return use(model, name)
 
@@ -82,7 +84,14 @@ def plan(model: nn.Module, method: Method) -> list[Stack]:
 def ungraft(model: nn.Module, name: str | None = None) -> nn.Module:
     """Take the named adapter off (None: all), bit for bit as if it had never been there; returns the model."""
     container = container_of(model)
-    names = list(container.scions()) if name is None else [name]
+    drop(model, container, list(container.scions()) if name is None else [name])
+    if not container.scions():
+        _restore(model, container)
+    return model
+
+
+def drop(model: nn.Module, container: Container, names: list[str]) -> None:
+    """Take the named adapters out of the container and off the model; the others go on as they were."""
     active = [n for n in container.active() if n not in names]
     going = [container.scion(n) for n in names]
     use(model, *active)
@@ -90,12 +99,9 @@ def ungraft(model: nn.Module, name: str | None = None) -> nn.Module:
         for joint in container.joints.values():
             joint.links = [link for link in joint.links if link.scion is not scion]
     for gone in names:
-        del container._modules[gone]
+        container.remove(gone)
     for key, joint in list(container.joints.items()):
         attach(model, container, key, joint)
-    if not container.scions():
-        _restore(model, container)
-    return model
 
 
 def _join(model: nn.Module, container: Container, scion: Scion) -> None:
@@ -108,7 +114,7 @@ def _join(model: nn.Module, container: Container, scion: Scion) -> None:
     watch(model, container)
 
 
-def _ready(model: nn.Module, name: str) -> Container:
+def _ready(model: nn.Module, name: str, into: Container | None) -> Container:
     if MERGED in model.__dict__:
         raise CannotGraft(f"this {type(model).__name__} is merged; call inarch.unmerge(model) before grafting again")
     if not _NAME.fullmatch(name):
@@ -116,10 +122,10 @@ def _ready(model: nn.Module, name: str) -> Container:
     existing = model._modules.get("inarch")
     if existing is not None and not isinstance(existing, Container):
         raise CannotGraft(f"{type(model).__name__} has a module of its own called 'inarch'; rename it")
-    container = Container() if existing is None else existing
+    container = existing if existing is not None else into if into is not None else Container()
     if name in container.scions():
         raise CannotGraft(f"an adapter named {name!r} is already on this model; ungraft it first or choose another name")
-    if hasattr(container, name):
+    if not container.takes(name):
         raise ConfigError(f"adapter name {name!r} is taken by the container itself; choose another name")
     return container
 

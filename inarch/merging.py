@@ -42,18 +42,24 @@ def merge(model: nn.Module) -> nn.Module:
     if MERGED in model.__dict__:
         raise CannotFold(f"this {type(model).__name__} is already merged; call inarch.unmerge(model) to take it back")
     container = container_of(model)
+    fold(model, container)
+    del model._modules["inarch"]  # outside the module tree: the state dict is the base's own
+    return model
+
+
+def fold(model: nn.Module, container: Container) -> None:
+    """Write all active adapters into the weights, take the hooks off, and keep on the model what ``unfold`` needs."""
     state = Merged(container)
     plan = Plan(model)
     with torch.no_grad():
         for joint in container.joints.values():
-            for fold in _folds(joint):
-                plan.add(joint.site, fold)
+            for each in _folds(joint):
+                plan.add(joint.site, each)
+    plan.refuse_broken()
     for path, value in plan.values.items():
         _write(model, state, path, value)
     detach(container)
-    del model._modules["inarch"]
-    object.__setattr__(model, MERGED, state)  # outside the module tree: the state dict is the base's own
-    return model
+    object.__setattr__(model, MERGED, state)
 
 
 def unmerge(model: nn.Module) -> nn.Module:
@@ -64,6 +70,12 @@ def unmerge(model: nn.Module) -> nn.Module:
     state = model.__dict__.get(MERGED)
     if state is None:
         raise CannotFold(f"this {type(model).__name__} is not merged")
+    unfold(model, state)
+    return model
+
+
+def unfold(model: nn.Module, state: Merged) -> None:
+    """Undo ``fold``: the kept originals in their places, the container and its hooks on the model."""
     for path, value in state.folded.items():
         now = _tensor(model, path)
         if now is None or now.dtype != value.dtype or not torch.equal(now.to(value.device), value):
@@ -76,7 +88,6 @@ def unmerge(model: nn.Module) -> nn.Module:
     del model.__dict__[MERGED]
     model.add_module("inarch", state.container)
     join_again(model, state.container)
-    return model
 
 
 def _folds(joint: Joint) -> list[Fold]:
@@ -111,6 +122,13 @@ class Plan:
         for weight in weights:
             self._refuse_mixed(f"{site.block}.{weight.path}", site, fold)
             self._weight(site.block, weight, fold)
+
+    def refuse_broken(self) -> None:
+        """A weight that would hold NaN or inf is not written: the adapter is broken, and the base must not become so."""
+        broken = [path for path, value in self.values.items() if not torch.isfinite(value).all()]
+        if broken:
+            raise CannotFold(f"the adapter would make {len(broken)} weights not finite, the first {broken[0]}; nothing was changed: "
+                             "load an adapter that is whole")
 
     def _refuse_mixed(self, path: str, site: Site, fold: Fold) -> None:
         """Updates that read one another's result (an edited input, then a parallel update of it) have a cross term: no sum."""
