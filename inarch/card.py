@@ -31,7 +31,7 @@ def _head(value: Any) -> bool:
 
 
 def _digests(value: Any) -> bool:
-    return _fields(value) and value.keys() == {*WIDTHS, "shapes", "dtype"} and all(map(_text, value.values()))
+    return _fields(value) and value.keys() >= {*WIDTHS, "shapes", "dtype"} and all(map(_text, value.values()))
 
 
 KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
