@@ -80,8 +80,7 @@ class Generations:
         contents[STATE] = files.canonical(state)
         for name, data in contents.items():
             files.write(draft / name, data)
-        listed = {name: {"bytes": len(data), "sha256": files.sha256(data)} for name, data in contents.items()}
-        files.write(draft / MANIFEST, files.canonical({"format": FORMAT, "files": listed}))
+        files.write(draft / MANIFEST, _manifest(contents))
 
     def load(self) -> Generation | None:
         """The newest generation that verifies, or None when there is none; ``Corrupt`` when there are some and none verifies."""
@@ -101,8 +100,10 @@ class Generations:
         return None
 
     def _read(self, folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-        manifest = _manifest(folder)
-        contents = {name: _verified(folder / name, entry) for name, entry in manifest.items()}
+        manifest = files.read(folder / MANIFEST, cap=files.HEADER_CAP)
+        contents = {name: _verified(folder / name, entry) for name, entry in _listed(manifest, folder).items()}
+        if _manifest(contents) != manifest:
+            raise Corrupt(f"{folder / MANIFEST}: not as it was written, though what it lists is; it was changed by hand")
         state = files.parse_json(contents.pop(STATE), folder / STATE)
         return {name.removesuffix(_TENSORS): files.tensors(data, folder / name) for name, data in contents.items()}, state
 
@@ -129,9 +130,16 @@ def _plain(group: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in group.items()}
 
 
-def _manifest(folder: Path) -> dict[str, dict[str, Any]]:
+def _manifest(contents: dict[str, bytes]) -> bytes:
+    """The one manifest that these files can have: a reader may compare the bytes."""
+    listed = {name: {"bytes": len(data), "sha256": files.sha256(data)} for name, data in contents.items()}
+    return files.canonical({"format": FORMAT, "files": listed})
+
+
+def _listed(manifest: bytes, folder: Path) -> dict[str, Any]:
+    """What the manifest says of each file: every file of tensors in the folder is listed, and nothing outside it is."""
     path = folder / MANIFEST
-    fields = files.parse_json(files.read(path, cap=files.HEADER_CAP), path)
+    fields = files.parse_json(manifest, path)
     if isinstance(fields.get("format"), int) and fields["format"] > FORMAT:
         raise Mismatch(f"{path}: format {fields['format']} is newer than this inarch reads ({FORMAT}); upgrade inarch")
     listed = fields.get("files")
@@ -140,6 +148,8 @@ def _manifest(folder: Path) -> dict[str, dict[str, Any]]:
     odd = [name for name in listed if Path(name).name != name or not (name == STATE or name.endswith(_TENSORS))]
     if odd:
         raise Corrupt(f"{path}: lists {odd[0]!r}; expected {STATE} and names ending in {_TENSORS}")
+    if strange := sorted(p.name for p in folder.glob(f"*{_TENSORS}") if p.name not in listed):
+        raise Corrupt(f"{path}: does not list {strange[0]}, which is there; it was changed, or the file is of another generation")
     return listed
 
 

@@ -7,6 +7,7 @@ for augmentation, and (seed, update, pass, process) for dropout, so that the num
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,8 +74,19 @@ class State:
 
     @staticmethod
     def from_json(fields: dict[str, Any], best: dict[str, Tensor]) -> State:
-        chosen = fields["best"] and Best(**fields["best"], values=best)
-        return State(**fields | {"tally": Tally(**fields["tally"]), "best": chosen})
+        """Raises ``TypeError`` or ``KeyError`` unless every field is there, and of its type."""
+        chosen = None if fields["best"] is None else Best(**fields["best"], values=best)
+        state = State(**fields | {"tally": Tally(**fields["tally"]), "best": chosen})
+        for record in (state, state.tally, chosen):
+            _check_numbers(record)
+        return state
+
+
+def _check_numbers(record: State | Tally | Best | None) -> None:
+    for one in dataclasses.fields(record) if record else ():
+        value = getattr(record, one.name)
+        if one.type in ("int", "float") and (type(value).__name__ not in ("int", one.type) or not abs(value) < 1 << 63):
+            raise TypeError(f"{one.name}={str(value)[:60]!r}; expected {one.type}")
 
 
 def values(trained: dict[str, nn.Parameter]) -> dict[str, Tensor]:
@@ -91,20 +103,57 @@ def snapshot(state: State, trained: dict[str, nn.Parameter], optimizer: torch.op
 
 
 def restore(found: Generation, trained: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer, scaler: Any) -> State:
-    """Put a generation's values and moments where they belong; returns where the run stood."""
-    expected = {name: list(p.shape) for name, p in trained.items()}
-    stored = found.tensors.get("trained", {})
-    if {name: list(value.shape) for name, value in stored.items()} != expected:
-        odd = sorted(stored.keys() ^ expected.keys())[:5]
-        raise Corrupt(f"checkpoint {found.number} holds other tensors than this run trains "
-                      f"({', '.join(odd) or 'their shapes differ'}); train again with another --out")
+    """Put a generation's values and moments where they belong; returns where the run stood. ``Corrupt``, and nothing is changed."""
+    stored, moments = found.tensors.get("trained", {}), found.tensors.get("optimizer", {})
+    state = _state(found)
+    for group in (stored, *([state.best.values] if state.best else [])):
+        _check_alike(group, trained, found.number)
+    _check_moments(moments, trained, found.number)
     with torch.no_grad():
         for name, parameter in trained.items():
             parameter.copy_(stored[name])
-            optimizer.state[parameter] = _moments(found.tensors.get("optimizer", {}), name, parameter)
+            optimizer.state[parameter] = _moments(moments, name, parameter)
     if scaler is not None and found.state["scaler"]:
         scaler.load_state_dict(found.state["scaler"])
-    return State.from_json(found.state["run"], found.tensors.get("best", {}))
+    return state
+
+
+def _state(found: Generation) -> State:
+    best = found.tensors.get("best", {})
+    try:
+        state = State.from_json(found.state["run"], best)
+    except (TypeError, KeyError, AttributeError) as problem:
+        raise Corrupt(f"checkpoint {found.number}: its state is not one that a run wrote ({problem}); "
+                      "train again with another --out") from None
+    if bool(best) != (state.best is not None):
+        raise Corrupt(f"checkpoint {found.number}: the best epoch's record and its values do not come together; "
+                      "train again with another --out")
+    return state
+
+
+def _check_alike(stored: dict[str, Tensor], trained: dict[str, nn.Parameter], number: int) -> None:
+    """The same names, shapes and dtypes as what trains."""
+    if _kinds(stored) != _kinds(trained):
+        odd = sorted(stored.keys() ^ trained.keys())[:5]
+        raise Corrupt(f"checkpoint {number} holds other tensors than this run trains "
+                      f"({', '.join(odd) or 'their shapes or dtypes differ'}); train again with another --out")
+
+
+def _kinds(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (value.shape, value.dtype) for name, value in tensors.items()}
+
+
+def _check_moments(stored: dict[str, Tensor], trained: dict[str, nn.Parameter], number: int) -> None:
+    """Every moment is of a tensor that trains, shaped like it, and tensors that have any have the same ones."""
+    each: dict[str, set[str]] = {}
+    for key, value in stored.items():
+        moment, _, name = key.partition("/")
+        if moment not in MOMENTS or name not in trained or value.shape != (() if moment == "step" else trained[name].shape):
+            raise Corrupt(f"checkpoint {number}: {key} {list(value.shape)} is no moment of what this run trains; "
+                          "train again with another --out")
+        each.setdefault(name, set()).add(moment)
+    if len(set(map(frozenset, each.values()))) > 1:
+        raise Corrupt(f"checkpoint {number}: some moments are missing; train again with another --out")
 
 
 def _moments(stored: dict[str, Tensor], name: str, parameter: nn.Parameter) -> dict[str, Tensor]:
