@@ -148,12 +148,18 @@ def _check_moments(stored: dict[str, Tensor], trained: dict[str, nn.Parameter], 
     each: dict[str, set[str]] = {}
     for key, value in stored.items():
         moment, _, name = key.partition("/")
-        if moment not in MOMENTS or name not in trained or value.shape != (() if moment == "step" else trained[name].shape):
+        if moment not in MOMENTS or name not in trained or not _fits(moment, value, trained[name]):
             raise Corrupt(f"checkpoint {number}: {key} {list(value.shape)} is no moment of what this run trains; "
                           "train again with another --out")
         each.setdefault(name, set()).add(moment)
     if len(set(map(frozenset, each.values()))) > 1:
         raise Corrupt(f"checkpoint {number}: some moments are missing; train again with another --out")
+
+
+def _fits(moment: str, value: Tensor, parameter: nn.Parameter) -> bool:
+    if moment == "step":
+        return value.shape == () and value.is_floating_point()
+    return (value.shape, value.dtype) == (parameter.shape, parameter.dtype)
 
 
 def _moments(stored: dict[str, Tensor], name: str, parameter: nn.Parameter) -> dict[str, Tensor]:
