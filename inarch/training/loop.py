@@ -144,8 +144,9 @@ class Loop:
 
     def _pause(self) -> None:
         """Between two updates: stop if anybody was asked to, save if it is time."""
-        asked = self.interrupts.caught if self.alone else machine.total(self.engine, self.interrupts.caught)[0]
+        asked = machine.largest(self.engine, self.interrupts.caught)
         if asked:
+            self.interrupts.caught = asked  # by any of the processes: all leave with its exit code
             raise Stop
         if time.monotonic() - self.saved_at >= self.recipe.checkpoint_every:
             self.save()

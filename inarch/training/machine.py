@@ -77,6 +77,13 @@ def total(engine: Any, *values: float) -> list[float]:
     return engine.reduce(torch.tensor(values, dtype=torch.float64, device=engine.device), reduction="sum").tolist()
 
 
+def largest(engine: Any, value: int) -> int:
+    """The largest ``value`` of all processes, the same in each."""
+    if engine.num_processes == 1:
+        return value
+    return int(engine.gather(torch.tensor([value], device=engine.device)).max())
+
+
 def gathered(engine: Any, rows: Tensor) -> Tensor:
     """``rows`` of every process, interleaved as they were dealt: row k of process r is row k P + r; all hold as many."""
     if engine.num_processes == 1:
