@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from inarch import MMA
 from inarch.methods import ring_node
+from inarch.methods.mma import Beside, Rescale
 
 TOKENS, DIM, ROWS, HIDDEN = 7, 12, 5, 6
 
@@ -19,10 +23,12 @@ def inputs(dtype: torch.dtype = torch.float64, *, dense: bool = False, bias: boo
     return [None if s is None else torch.randn(s, generator=draw, dtype=dtype).requires_grad_() for s in shapes]
 
 
+@pytest.mark.row("D5", "the node against the plain equations: three activations, factored and dense, with and without dropout")
 @pytest.mark.parametrize("kind", ["relu", "quick_gelu", "none"])
 @pytest.mark.parametrize("dense", [False, True])
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 def test_values_and_gradients_are_those_of_the_equations(kind: str, dense: bool, dropout: float) -> None:
+    """Values and gradients are bit-equal in fp64: 0 where 1e-10 is allowed."""
     mine = inputs(dense=dense)
     keep = torch.rand(2, TOKENS, HIDDEN, generator=torch.Generator().manual_seed(5)) >= dropout if dropout else None
     given = torch.randn(2, TOKENS, DIM, dtype=torch.float64)
@@ -34,10 +40,41 @@ def test_values_and_gradients_are_those_of_the_equations(kind: str, dense: bool,
     assert all(torch.equal(a, b) for a, b in zip(wanted, found, strict=True))
 
 
-def test_gradcheck() -> None:
-    mine = inputs(bias=False)
-    there = [x for x in mine if x is not None]
-    assert torch.autograd.gradcheck(lambda n, into, down, up, out: ring_node.update(n, into, down, None, up, out, "quick_gelu", 0.0), there)
+@pytest.mark.row("D5", "the node against finite differences in fp64: factored and dense, with bias, with what was dropped")
+@pytest.mark.parametrize(("dense", "bias", "dropout"), [(False, False, 0.0), (True, True, 0.4)])
+def test_gradcheck(dense: bool, bias: bool, dropout: float) -> None:
+    """The gradient of every input agrees with finite differences."""
+    mine = inputs(dense=dense, bias=bias)
+    there = [k for k, x in enumerate(mine) if x is not None]
+    keep = torch.rand(2, TOKENS, HIDDEN, generator=torch.Generator().manual_seed(5)) >= dropout if dropout else None
+
+    def node(*given: torch.Tensor) -> torch.Tensor:
+        whole = dict(zip(there, given, strict=True))
+        return ring_node.RingNode.apply(*(whole.get(k) for k in range(6)), keep, "quick_gelu", dropout)
+
+    assert torch.autograd.gradcheck(node, [mine[k] for k in there])
+
+
+@pytest.mark.row("D5", "MMA's two factors: against finite differences where they agree, against the naive form where they do not")
+def test_the_gradient_of_two_factors(tried) -> None:
+    """Equal factors pass the finite differences; the adapter's numbers get the naive gradient over s and the input the naive one."""
+    x = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
+    for factor in (1.0, 0.25, -3.0):
+        assert torch.autograd.gradcheck(lambda x, factor=factor: Rescale.apply(x, factor, factor), [x])
+    found = {}
+    for trick in (True, False):
+        torch.manual_seed(0)
+        config = MMA(rank=3, scale=0.01, gradient_trick=trick)
+        adapter = Beside(config, SimpleNamespace(depth=1, width_in=DIM, width_out=DIM, sites=[SimpleNamespace(layer=0)]), [0]).double()
+        n = torch.randn(2, TOKENS, DIM, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        shared = torch.nn.Linear(3, 3).double()
+        y = adapter.after(n, torch.zeros_like(n), 0, lambda z, _, shared=shared: shared(z))
+        found[trick] = y, torch.autograd.grad(y.square().sum() + y.sum(), [n, *adapter.parameters(), *shared.parameters()])
+    (y, (dn, *dp)), (plain, (naive, *naives)) = found[True], found[False]
+    assert torch.equal(y, plain) and (dn - naive).abs().max() <= 1e-10 * naive.abs().max()
+    for a, b in zip(dp, naives, strict=True):
+        assert (a * 0.01 - b).abs().max() <= 1e-10 * b.abs().max()
+    tried(5)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])

@@ -135,7 +135,9 @@ def overflowing(monkeypatch, at) -> None:
     monkeypatch.setattr(machine, "accelerator", with_scaler)
 
 
+@pytest.mark.row("D3", "an fp16 gradient that overflows")
 def test_an_fp16_overflow_skips_the_update_and_lowers_the_scale(nursery, tmp_path, monkeypatch):
+    """The update changes nothing, the scale is halved, and the step is counted as skipped."""
     overflowing(monkeypatch, {1})
     scales, real = [], Updater.__call__
 
@@ -175,7 +177,9 @@ def test_the_scale_is_resumed(nursery, tmp_path, monkeypatch):
     assert scales == [512, 512, 512]
 
 
+@pytest.mark.row("D3", "an fp16 gradient that overflows every time")
 def test_endless_overflow_is_divergence(nursery, tmp_path, monkeypatch):
+    """After 25 halvings in a row the run ends as diverged."""
     overflowing(monkeypatch, range(1000))
     with pytest.raises(TrainingDiverged, match=f"overflowed {BACK_OFFS + 1} times in a row"):
         train(nursery.recipe(tmp_path / "run", epochs=20))

@@ -94,7 +94,10 @@ class Updater:
         """The global norm of the gradient, which is scaled down to ``clip`` where it is larger."""
         self.engine.unscale_gradients(self.optimizer)
         limit = self.job.recipe.clip or math.inf
-        return float(nn.utils.clip_grad_norm_(self.trained.values(), limit, error_if_nonfinite=False))
+        norm = nn.utils.get_total_norm([p.grad for p in self.trained.values() if p.grad is not None])
+        if torch.isfinite(norm):  # scaling by NaN would hide which tensor it came from
+            nn.utils.clip_grads_with_norm_(self.trained.values(), limit, norm)
+        return float(norm)
 
     def _count(self, number: int, overflowed: bool) -> None:
         self.in_a_row = self.in_a_row + 1 if overflowed else 0
