@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Union, get_args,
 from torch import Tensor, nn
 
 from inarch.errors import CannotFold, ConfigError, nearest
-from inarch.ports import Layers, Stack
+from inarch.ports import Layers, Stack, check_layers
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -111,6 +111,9 @@ class Method(ABC):
 
     def __post_init__(self) -> None:
         check_types(self)
+        check_layers(self.layers)
+        if self.towers is not None and (not self.towers or len({*self.towers}) != len(self.towers) or not all(self.towers)):
+            raise ConfigError(f"{type(self).__name__}: towers={self.towers!r}; expected names of towers, each once, or None for all")
 
     @property
     def thaws(self) -> tuple[str, ...]:
@@ -160,7 +163,7 @@ def _tuples(value: Any, hint: Any) -> Any:
     if not items or type(value) not in (str, int) or type(value) in _options(hint):
         return value
     parts = str(value).split(",")
-    return tuple(int(part) if items == [int] and part.strip().isdigit() else part for part in parts)
+    return tuple(int(part) if items == [int] and part.strip().isdecimal() else part for part in parts)
 
 
 def _options(hint: Any) -> tuple[Any, ...]:
@@ -183,6 +186,8 @@ def _fits(value: Any, option: Any) -> bool:
         return any(value == choice and type(value) is type(choice) for choice in get_args(option))
     if get_origin(option) is tuple:
         return isinstance(value, tuple) and all(_fits(item, get_args(option)[0]) for item in value)
+    if isinstance(value, int) and abs(value) >= 1 << 63:
+        return False  # no tensor, file or float could hold it
     if option is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     return type(value) is option if option in (int, bool, str) else value is None and option is type(None)

@@ -148,16 +148,32 @@ def select(layers: Layers, depth: int) -> list[int]:
     return chosen
 
 
+def check_layers(layers: Layers) -> None:
+    """Refuse what would be wrong on a backbone of any depth."""
+    if isinstance(layers, str):
+        start, stop, step = (*_numbers(layers), None, None)[:3]
+        if start is not None and stop is not None and (start < 0) == (stop < 0) and (stop - start) * (step or 1) <= 0:
+            raise ConfigError(f"layers={layers!r} selects no layer; expected e.g. '4:12', '-6:' or [0, 5]")
+    elif isinstance(layers, tuple) and (not layers or len({*layers}) != len(layers)):
+        raise ConfigError(f"layers={layers!r}; expected at least one layer, each once, such as [0, 5], or None for all")
+
+
 def _slice(text: str, depth: int) -> list[int]:
+    numbers = _numbers(text)
+    if len(numbers) == 1:
+        return _indices(numbers[0] or 0, depth)
+    return sorted(range(depth)[slice(*numbers)])
+
+
+def _numbers(text: str) -> list[int | None]:
+    """The parts of a slice; a single one is an index."""
     try:
         numbers = [int(part) if part.strip() else None for part in text.split(":")]
     except ValueError:
         raise ConfigError(f"layers={text!r}: expected a 0-based slice such as '4:12' or '-6:', or a list of indices") from None
-    if len(numbers) == 1 and numbers[0] is not None:
-        return _indices(numbers[0], depth)
-    if len(numbers) not in (2, 3) or (len(numbers) == 3 and numbers[2] == 0):
+    if len(numbers) > 3 or numbers == [None] or (len(numbers) == 3 and numbers[2] == 0):
         raise ConfigError(f"layers={text!r}: expected 'start:stop' or 'start:stop:step'")
-    return sorted(range(depth)[slice(*numbers)])
+    return numbers
 
 
 def _indices(layers: int | tuple[int, ...] | list[int], depth: int) -> list[int]:

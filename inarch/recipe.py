@@ -23,7 +23,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from inarch.adapter import Method
 from inarch.errors import ConfigError, nearest
 from inarch.methods import method_named
-from inarch.recipe_rules import contradictions, defaults, kind_of, reasons, schemed
+from inarch.recipe_rules import contradictions, defaults, kind_of, reasons, schemed, storable
 from inarch.toml import read_toml
 
 PRESET = "hf:google/vit-base-patch16-224-in21k"  # documented in inarch/backbones/hub.py
@@ -32,8 +32,8 @@ FREE = frozenset({"out", "workers", "tensorboard", "report", "report_to", "check
 Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Whole = Annotated[int, Field(ge=1)]
-FromZero = Annotated[int, Field(ge=0)]
+Whole = Annotated[int, Field(ge=1, lt=1 << 31)]
+FromZero = Annotated[int, Field(ge=0, lt=1 << 31)]
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -146,7 +146,7 @@ class Recipe(BaseModel):
         """A checked recipe; ``ConfigError`` naming ``where``, the key, what was found and what was expected."""
         for key in fields.keys() - Recipe.model_fields.keys():
             raise ConfigError(f"{where}: unknown key {key!r}; {nearest(key, Recipe.model_fields)}")
-        fields = schemed(fields)
+        fields = schemed(storable(fields, where))
         fields = defaults(fields) | fields
         try:
             recipe = Recipe.model_validate(fields)

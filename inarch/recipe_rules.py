@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from inarch.backbones.address import TWO_TOWER_CARD, VL_CARD
@@ -46,10 +47,30 @@ def kind_of(backbone: Any, protocol: Any = "") -> Kind:
     return "classify"
 
 
+def storable(fields: dict[str, Any], where: str) -> dict[str, Any]:
+    """``fields``, unless a text in them could not be written to a file and read again: no NUL, no half characters."""
+    for key, value in fields.items():
+        for text in _texts(value):
+            if "\0" in text or (not text.isascii() and any(0xD800 <= ord(c) < 0xE000 for c in text)):
+                raise ConfigError(f"{where}: {key} holds {text!a}; expected text without NUL and in UTF-8: rename what it names")
+    return fields
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from (*_texts(key), *_texts(inner))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner)
+
+
 def schemed(fields: dict[str, Any]) -> dict[str, Any]:
     """A folder with a card of ours that is named without its scheme gets it: the address alone says which kind of run it is."""
     backbone = fields.get("backbone")
-    if not isinstance(backbone, str) or "\0" in backbone or kind_of(backbone) != "classify":
+    if not isinstance(backbone, str) or kind_of(backbone) != "classify":
         return fields
     folder = os.path.expanduser(backbone)
     for card, scheme in ((VL_CARD, "vl"), (TWO_TOWER_CARD, "clip")):

@@ -2,6 +2,8 @@
 
 import string
 import tomllib
+import types
+from typing import Annotated, Literal, Union, get_args, get_origin
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +14,7 @@ from inarch.recipe import PRESET, Recipe, load_recipe
 from inarch.toml import to_toml
 
 BASE = {"data": "digits"}
-NAN = float("nan")
+NAN, INF = float("nan"), float("inf")
 
 
 def mutations(word: str) -> list[str]:
@@ -21,7 +23,9 @@ def mutations(word: str) -> list[str]:
     return [word[:i] + ("x" if word[i] != "x" else "y") + word[i + 1 :] for i in places]
 
 
-def test_every_one_letter_typo_is_refused_and_nearly_all_are_corrected():
+@pytest.mark.row("B1", "one letter of a recipe's key changed")
+def test_every_one_letter_typo_is_refused_and_nearly_all_are_corrected(tried):
+    """`ConfigError` names the key, and the nearest known one in at least 95 % of the typos."""
     typos = {typo: key for key in Recipe.model_fields for typo in mutations(key) if typo not in Recipe.model_fields}
     near = 0
     for typo, key in typos.items():
@@ -29,30 +33,37 @@ def test_every_one_letter_typo_is_refused_and_nearly_all_are_corrected():
             Recipe.parse(BASE | {typo: 1})
         near += f"did you mean '{key}'?" in str(caught.value)
     assert near >= 0.95 * len(typos), f"{near} of {len(typos)}"
+    tried(len(typos))
 
 
-WRONG = {  # a value of another type for every kind of field
-    str: [4, 4.0, True, None, ["a"]],
-    int: ["4", 4.0, True, None, [4]],
-    float: ["0.1", True, None, [0.1], {"a": 1}],
-    bool: ["true", 1, 0.0, None],
-    dict: ["rank=4", 4, None, [1]],
+VALUES = ["4", 4, 4.0, True, None, ["a"], [4], [True], [None], {"a": 1}, [["a"]]]  # of every type that TOML or a program could hand over
+FITS = {  # which of them a field of this type may hold; a list of texts is also written with commas
+    str: lambda v: type(v) is str, bool: lambda v: type(v) is bool, int: lambda v: type(v) is int,
+    float: lambda v: type(v) in (int, float), type(None): lambda v: v is None, dict: lambda v: isinstance(v, dict),
+    tuple: lambda v: type(v) is str or (type(v) is list and all(type(item) is str for item in v)),
 }
-FIELDS = {
-    str: "data backbone method out image_column label_column features tower",
-    int: "seed epochs batch_size accumulate workers threads keep evaluate_every eval_batch_size limit watch",
-    float: "lr weight_decay clip val_fraction test_fraction checkpoint_every adam_eps",
-    bool: "multilabel test tensorboard cache_features backbone_noise report",
-    dict: "set",
-}
-KINDS = {name: kind for kind, names in FIELDS.items() for name in names.split()}
 
 
-@pytest.mark.parametrize("key, kind", KINDS.items())
-def test_a_value_of_another_type_is_refused_by_name(key, kind):
-    for value in WRONG[kind]:
-        with pytest.raises(ConfigError, match=f"{key}="):
-            Recipe.parse(BASE | {key: value})
+def kinds(annotation) -> set[type]:
+    """The plain types below bounds, choices and ``| None``."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return set().union(*map(kinds, get_args(annotation)))
+    if get_origin(annotation) is Annotated:
+        return kinds(get_args(annotation)[0])
+    return {str} if get_origin(annotation) is Literal else {get_origin(annotation) or annotation}
+
+
+@pytest.mark.row("B2", "a value of another type in every field of a recipe")
+def test_a_value_of_another_type_is_refused_by_name(tried):
+    """`ConfigError` names the field, what was found and what was expected; nothing is coerced."""
+    for key, field in Recipe.model_fields.items():
+        expected = kinds(field.annotation)
+        assert expected <= FITS.keys(), f"{key}: {expected}; give the test its rule"
+        for value in VALUES:
+            if not any(FITS[kind](value) for kind in expected):
+                with pytest.raises(ConfigError, match=rf"{key}(\.\d+)?=.*expected"):
+                    Recipe.parse(BASE | {key: value})
+                tried(1)
 
 
 CHOICES = {
@@ -68,21 +79,36 @@ def test_an_unknown_choice_names_the_known_ones(key, value):
         Recipe.parse(BASE | {key: value})
 
 
+COUNT, FROM_ZERO = [0, -1, 1 << 31, 10**400], [-1, 1 << 31, 10**400]
+NUMBER, ABOVE_ZERO = [-0.1, NAN, INF, -INF, 10**400], [0, -0.1, NAN, INF, -INF, 10**400]
+SHARE = [*NUMBER, 1.0]
 OUT_OF_RANGE = {
-    "epochs": [0, -1], "batch_size": [0], "accumulate": [0], "lr": [0.0, -1e-3, NAN, float("inf")], "weight_decay": [-0.1],
-    "clip": [-1.0, NAN], "val_fraction": [1.0, -0.1], "seed": [-1], "keep": [0], "image_size": [0], "data": [""],
-    "checkpoint_every": [-1.0], "warmup_epochs": [-1.0], "workers": [-1], "eval_batch_size": [0],
-    "limit": [-1], "watch": [-1], "beams": [0], "visual_tokens": [-1], "adam_eps": [0.0],
+    **dict.fromkeys(("epochs", "batch_size", "accumulate", "keep", "image_size", "eval_batch_size", "evaluate_every", "beams"), COUNT),
+    **dict.fromkeys(("limit", "watch", "workers", "threads", "visual_tokens", "shots", "names_per_update", "least_updates",
+                     "most_updates", "skip_nonfinite"), FROM_ZERO),
+    **dict.fromkeys(("lr", "adam_eps"), ABOVE_ZERO), **dict.fromkeys(("val_fraction", "test_fraction", "probe_share"), SHARE),
+    **dict.fromkeys(("weight_decay", "clip", "checkpoint_every", "warmup_epochs", "warmup_lr", "keep_text", "keep_image", "keep_logits",
+                     "keep_scale"), NUMBER),
+    "seed": [-1, 1 << 63], "data": [""], "backbone": [""], "method": [""],
 }
 
 
-@pytest.mark.parametrize("key, values", OUT_OF_RANGE.items())
-def test_out_of_range_is_refused_by_name(key, values):
-    for value in values:
-        with pytest.raises(ConfigError, match=f"{key}="):
-            Recipe.parse(BASE | {key: value})
+@pytest.mark.row("B3", "a number of a recipe out of its range, infinite, or not a number")
+def test_out_of_range_is_refused_by_name(tried):
+    """`ConfigError` names the field and its range, for every number that a recipe has."""
+    numbers = {key for key, field in Recipe.model_fields.items() if kinds(field.annotation) & {int, float}}
+    assert numbers <= OUT_OF_RANGE.keys(), numbers - OUT_OF_RANGE.keys()
+    for key, values in OUT_OF_RANGE.items():
+        for value in values:
+            with pytest.raises(ConfigError, match=f"{key}="):
+                Recipe.parse(BASE | {key: value})
+        tried(len(values))
 
 
+TOWERS = {"backbone": "clip:x"}
+
+
+@pytest.mark.row("B4", "two fields of a recipe that contradict each other")
 @pytest.mark.parametrize("fields, reason", [
     ({"epochs": 5, "warmup_epochs": 6.0}, "warmup_epochs"),
     ({"fit": "train+val", "selection": "val"}, "nothing to select on"),
@@ -100,10 +126,34 @@ def test_out_of_range_is_refused_by_name(key, values):
     ({"set": {"rnk": 4}}, "did you mean 'rank'"),
     ({"set": {"rank": 0}}, "rank=0"),
     ({"method": "linear", "set": {"rank": 4}}, "rank"),
+    ({"keep_text": 1.0}, "are of two towers"),
+    ({"recipe": "mma"}, "are of two towers"),
+    ({"transfer": ["digits"]}, "are of two towers"),
+    ({"probe": "gates"}, "compare with the names of classes"),
+    (TOWERS | {"protocol": "retrieval", "names_per_update": 99}, "compare with the names of classes"),
+    ({"protocol": "retrieval"}, "needs two towers"),
+    (TOWERS | {"least_updates": 9, "most_updates": 8}, "most_updates is less than least_updates"),
+    (TOWERS | {"names_per_update": 2, "batch_size": 4}, "names_per_update is less than a batch may need"),
+    (TOWERS | {"sampling": "balanced"}, "are of classification"),
 ])
 def test_contradictions_and_method_fields_are_refused_early(fields, reason):
+    """`ConfigError` names both fields and what to choose, before anything is read."""
     with pytest.raises(ConfigError, match=reason):
         Recipe.parse(BASE | fields)
+
+
+@pytest.mark.row("B3", "NUL, or bytes that are not UTF-8, in a text of a recipe")
+@pytest.mark.parametrize("bad", ["a\0b", "\udcff"])
+def test_text_that_could_not_be_stored_is_refused_by_name(bad, tried):
+    """`ConfigError` names the field: what a run stores could not be read again."""
+    for key in ("data", "out", "backbone", "tower", "image_column"):
+        with pytest.raises(ConfigError, match=f"{key} holds "):
+            Recipe.parse(BASE | {key: bad})
+        tried(1)
+    for key, value in {"thaw": ["head", bad], "templates": bad, "set": {"targets": [bad]}}.items():
+        with pytest.raises(ConfigError, match=f"{key} holds "):
+            Recipe.parse(BASE | {key: value})
+        tried(1)
 
 
 def test_missing_data_and_bad_files(tmp_path):
@@ -119,11 +169,18 @@ def test_missing_data_and_bad_files(tmp_path):
             load_recipe(path)
 
 
+@pytest.mark.row("B5", "a byte-order mark, Windows line ends and tabs")
 def test_bom_and_windows_line_ends_are_read(tmp_path):
+    """The recipe is read as if they were not there."""
     path = tmp_path / "r.toml"
-    path.write_bytes(b"\xef\xbb\xbfdata = 'digits'\r\nlr = 1\r\n[set]\r\nspans = ['attn']\r\n")
+    path.write_bytes(b"\xef\xbb\xbfdata = 'digits'\r\n\tlr\t=\t1\r\n[set]\r\nspans = ['attn']\r\n")
     recipe = load_recipe(path)
     assert recipe.lr == 1.0 and recipe.method_config().fields()["spans"] == ["attn"]
+
+
+def test_a_recipe_that_could_not_be_read_again_is_not_written():
+    with pytest.raises(ConfigError, match="at most 65,536 are read again"):
+        to_toml({"templates": ["a photo of a {}."] * 4000})
 
 
 def test_resolved_recipe_reads_back_the_same(tmp_path):

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,21 +83,28 @@ def commit(path: Path) -> str | None:
     return parts[parts.index("snapshots") + 1] if "snapshots" in parts[:-1] else None
 
 
-def _getter(repo: str, revision: str | None) -> Callable[[str], Path | None]:
+@dataclass(frozen=True)
+class Getter:
     """name -> its path in the cache, or None where the repository (or, offline, the cache) has no such file."""
-    offline = is_offline()
 
-    def get(name: str) -> Path | None:
-        return _download(repo, name, revision, offline)
+    repo: str
+    revision: str | None
+    offline: bool
 
-    return get
+    def __call__(self, name: str) -> Path | None:
+        return _download(self.repo, name, self.revision, self.offline)
+
+
+def _getter(repo: str, revision: str | None) -> Getter:
+    return Getter(repo, revision, is_offline())
 
 
 def _download(repo: str, name: str, revision: str | None, offline: bool) -> Path | None:
     from huggingface_hub import errors, hf_hub_download
 
     try:
-        return Path(hf_hub_download(repo, name, revision=revision, local_files_only=offline))
+        with told(offline):
+            return Path(hf_hub_download(repo, name, revision=revision, local_files_only=offline))
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError) as error:
         raise ConfigError(f"the hub has no model {repo!r}" + (f" at revision {revision!r}" if revision else "")
                           + " for you; check the name, and for a private or gated model set HF_TOKEN") from error
@@ -105,13 +114,13 @@ def _download(repo: str, name: str, revision: str | None, offline: bool) -> Path
         raise StorageError(f"{repo}/{name}: fetching failed ({error}); check disk space and connection, run again") from error
 
 
-def _required(get: Callable[[str], Path | None], repo: str, names: tuple[str, ...]) -> Path:
+def _required(get: Getter, repo: str, names: tuple[str, ...]) -> Path:
     for name in names:
         path = get(name)
         if path is not None:
             return path
     wanted = " or ".join(names)
-    if is_offline():
+    if get.offline:
         why = f"{_OFFLINE}=1 is set" if _switched_off() else f"{_constants().ENDPOINT} cannot be reached"
         raise StorageError(f"{repo}: {wanted} is not in the cache {_constants().HF_HUB_CACHE} and {why}; fetch it once with a "
                            "connection, point HF_HOME at a filled cache, or give a local folder as the address")
@@ -135,16 +144,41 @@ def _switched_off() -> bool:
     return bool(_constants().HF_HUB_OFFLINE) or os.environ.get(_OFFLINE, "").upper() in ("1", "TRUE", "ON", "YES")
 
 
+@contextmanager
+def told(offline: bool) -> Iterator[None]:
+    """The hub's client knows that nothing answers: it asks for more than files, and would wait for each answer."""
+    constants = _constants()
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or offline
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
 def is_offline() -> bool:
-    """Offline by the switch, or because nothing answers at the endpoint; behind a proxy only the switch counts."""
+    """Offline by the switch, or because nothing answers at the endpoint, or at the proxy before it."""
     url = urllib.parse.urlsplit(_constants().ENDPOINT)
     if _switched_off():
         return True
-    if url.scheme in urllib.request.getproxies():
-        return False
+    proxy = urllib.request.getproxies().get(url.scheme)
+    if proxy and not urllib.request.proxy_bypass(url.hostname or ""):
+        url = urllib.parse.urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    return not _answers(url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
+
+
+def _answers(host: str, port: int) -> bool:
+    """Whether a connection stands in time; the look-up of the name, which has no limit of its own, is part of it."""
+    answered = threading.Event()
+    trial = threading.Thread(target=_connect, args=(host, port, answered), daemon=True)
+    trial.start()
+    trial.join(_CONNECT_SECONDS)
+    return answered.is_set()
+
+
+def _connect(host: str, port: int, answered: threading.Event) -> None:
     try:
-        port = url.port or (443 if url.scheme == "https" else 80)
-        with socket.create_connection((url.hostname, port), timeout=_CONNECT_SECONDS):
-            return False
-    except OSError:
-        return True
+        socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
+    except (OSError, UnicodeError):
+        return
+    answered.set()

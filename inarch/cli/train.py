@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,8 @@ def run(
                                                  help="Data (folder, table, .npz, ...) or a recipe.")] = None,
     set: SET = None,
     resume: Annotated[str | None, typer.Option(metavar="RUN", show_default=False, help="Go on with this run.")] = None,
+    override: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", show_default=False, help=(
+        "With --resume: a field that changes from here on, recorded in the run: lr=1e-3 (repeatable)."))] = None,
     **flags: Any,
 ) -> None:
     """Train an adapter and a head on frozen weights; leaves one folder with recipe, metrics, adapter and report.
@@ -33,14 +36,19 @@ def run(
 
     inarch train --resume runs/digits-mini-vit-arc-42
 
+    inarch train --resume runs/digits-mini-vit-arc-42 --override epochs=20
+
     Flags win over the recipe. Ctrl-C leaves a run that --resume goes on with, bit for bit.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     fields = _resumed(source, resume) if resume else _started(source)
-    fields |= given
+    changes = settings(override, "--override")
+    if changes and not resume:
+        raise ConfigError(f"--override {next(iter(changes))} is for --resume RUN; in a new run give --{next(iter(changes))} itself")
+    fields |= given | changes
     if set:
         fields["set"] = {**fields.get("set", {}), **settings(set)}
-    _train(fields, resume)
+    _train(fields, resume, changes)
 
 
 def _started(source: str | None) -> dict[str, Any]:
@@ -48,7 +56,7 @@ def _started(source: str | None) -> dict[str, Any]:
 
     if source is None:
         return {}
-    return read_toml(Path(source)) if source.endswith(".toml") else {"data": source}
+    return read_toml(Path(source)) if source.lower().endswith((".toml", ".yaml", ".yml")) else {"data": source}
 
 
 def _resumed(source: str | None, run: str) -> dict[str, Any]:
@@ -59,7 +67,7 @@ def _resumed(source: str | None, run: str) -> dict[str, Any]:
     return stored_recipe(run).model_dump()
 
 
-def _train(fields: dict[str, Any], resume: str | None) -> None:
+def _train(fields: dict[str, Any], resume: str | None, override: Collection[str]) -> None:
     from inarch.recipe import Recipe
 
     if "data" not in fields:
@@ -73,4 +81,4 @@ def _train(fields: dict[str, Any], resume: str | None) -> None:
 
     from inarch.train import train
 
-    train(recipe, resume=resume is not None, console=Console(stderr=True))
+    train(recipe, resume=resume is not None, override=override, console=Console(stderr=True))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from inarch.adapter import Adapter, Built, Method, Pre
+from inarch.errors import ConfigError
 from inarch.ports import Stack
 
 
@@ -21,6 +22,11 @@ class FullRank(Method):
     """A dense ``dA`` per site of ``spans``: for analysis, not for use (14.2 M numbers on ViT-B)."""
 
     spans: tuple[Literal["attn", "mlp"], ...] = ("attn", "mlp")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.spans or len({*self.spans}) != len(self.spans):
+            raise ConfigError(f"FullRank: spans={self.spans!r}; expected 'attn', 'mlp' or both, each once")
 
     def wanted(self) -> tuple[str, ...]:
         return self.spans

@@ -39,6 +39,8 @@ class LoRA(Method):
         super().__post_init__()
         within("LoRA", "rank", self.rank, 1, math.inf)
         within("LoRA", "dropout", self.dropout, 0, 1, open_above=True)
+        if self.alpha == 0:
+            raise ConfigError("LoRA: alpha=0 would train nothing; expected another number, or None for g = 1")
         if not self.targets or len(set(self.targets)) != len(self.targets):
             raise ConfigError(f"LoRA: targets={self.targets!r}; expected matrix names such as 'q', 'v', 'fc1', each once")
 

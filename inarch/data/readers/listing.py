@@ -25,6 +25,7 @@ from inarch.errors import DataError, nearest
 IMAGE_COLUMNS = ("path", "image", "file", "filename", "file_name", "image_path", "filepath")
 LABEL_COLUMNS = ("label", "labels", "class", "category", "target")
 SPLIT_COLUMN = "split"
+CAP = 1 << 30  # bytes of a table, which is held in memory
 
 Row = tuple[int, dict[str, Any]]  # line number, cells by column
 
@@ -41,6 +42,8 @@ def read_listing(table: Path, options: Options) -> Draft:
 
 
 def _text(table: Path) -> str:
+    if (size := table.stat().st_size) > CAP:
+        raise DataError(f"{shown(table)}: {size:,} bytes; at most {CAP:,} are read: split the table, or use a folder or .npz")
     try:
         text = table.read_text(encoding="utf-8-sig")  # a leading byte-order mark is an editor's habit, not data
     except UnicodeDecodeError as error:
