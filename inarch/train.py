@@ -7,6 +7,7 @@ and resumed, it ends in the same bits on the same machine and number of threads.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -27,21 +28,23 @@ from inarch.training.interrupt import Interrupted, Interrupts, Stop
 from inarch.training.job import Job, prepare, refuse_changes
 from inarch.training.lock import locked
 from inarch.training.loop import Loop
+from inarch.training.override import overridden, record, recorded
 from inarch.training.progress import Progress
 
 
-def train(recipe: Recipe, *, resume: bool = False, console: Any = None) -> Path:
+def train(recipe: Recipe, *, resume: bool = False, override: Collection[str] = (), console: Any = None) -> Path:
     """Train, or with ``resume`` go on training, and return the run folder.
 
-    ``console``: a rich Console, None for silence. Raises an ``InarchError`` before anything is written when the recipe, data or
-    backbone is wrong; ``TrainingDiverged`` when loss or gradient is not finite; ``Interrupted`` (a ``SystemExit``, code 130 or
-    143) after Ctrl-C or SIGTERM, with everything kept that ``resume`` needs.
+    ``override``: fields in which a resumed ``recipe`` may differ from the run's; each change is recorded. ``console``: a rich
+    Console, None for silence. Raises an ``InarchError`` before anything is written when the recipe, data or backbone is wrong;
+    ``TrainingDiverged`` when loss or gradient is not finite; ``Interrupted`` (a ``SystemExit``, code 130 or 143) after Ctrl-C or
+    SIGTERM, with everything kept that ``resume`` needs.
     """
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     engine = machine.accelerator(recipe)
     with torch.random.fork_rng(devices=[engine.device] if engine.device.type == "cuda" else []):
-        return _train(recipe, Run(recipe.folder()), engine, resume, console)
+        return _train(recipe, Run(recipe.folder()), engine, resume, override, console)
 
 
 def stored_recipe(run: str | Path) -> Recipe:
@@ -49,11 +52,13 @@ def stored_recipe(run: str | Path) -> Recipe:
     return Run(run).recipe()
 
 
-def _train(recipe: Recipe, run: Run, engine: Any, resume: bool, console: Any) -> Path:
+def _train(recipe: Recipe, run: Run, engine: Any, resume: bool, override: Collection[str], console: Any) -> Path:
     progress = Progress(console if engine.is_main_process else None)
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
-        stored = _before(run, recipe, engine, resume)
+        stored, changed = _before(run, recipe, engine, resume, override)
+        if resume and run.finished and changed:
+            raise ConfigError(f"{run} is finished, so nothing of it can be overridden ({'; '.join(changed)}); start a new run")
         if resume and run.finished:
             progress.say(f"{run} is finished; nothing to resume")
             return run.folder
@@ -64,7 +69,7 @@ def _train(recipe: Recipe, run: Run, engine: Any, resume: bool, console: Any) ->
             if engine.is_main_process:
                 _claim(run, job, stored, stack)
         with machine.together(engine), workers_alive():
-            _work(engine, job, run, progress, interrupts, resume)
+            _work(engine, job, run, progress, interrupts, resume, changed)
     return run.folder
 
 
@@ -78,20 +83,19 @@ def _prepared(recipe: Recipe, run: Run, engine: Any, stored: Card | None, progre
         raise interrupts.interrupted() from None
 
 
-def _before(run: Run, recipe: Recipe, engine: Any, resume: bool) -> Card | None:
-    """Refuse a folder in use, or a resume of what is not there or not the same; returns the card of the run to resume."""
+def _before(run: Run, recipe: Recipe, engine: Any, resume: bool, override: Collection[str]) -> tuple[Card | None, list[str]]:
+    """Refuse a folder in use, or a resume of what is not there or not the same; the card of the run to resume, and what is overridden."""
     if not resume:
+        if override:
+            raise ConfigError(f"override={sorted(override)} is for a run that is resumed; put these into the recipe")
         with machine.main_first(engine):
             if engine.is_main_process:
                 run.refuse_used()
-        return None
+        return None, []
     if not run.card_file.exists():
-        raise Incomplete(f"{run} is not a run that can be resumed: no run.json; start it without --resume")
-    changed = run.recipe().differences(recipe)
-    if changed:
-        raise ConfigError(f"cannot resume {run} with another recipe: {'; '.join(changed)}; leave these as they were, "
-                          "or choose another --out")
-    return run.card()
+        cut = "its start was cut short and nothing was trained: delete the folder, then" if run.exists else "no run.json;"
+        raise Incomplete(f"{run} is not a run that can be resumed: {cut} start it without --resume")
+    return run.card(), overridden(run, recipe, override)
 
 
 def _claim(run: Run, job: Job, stored: Card | None, stack: ExitStack) -> None:
@@ -106,13 +110,15 @@ def _claim(run: Run, job: Job, stored: Card | None, stack: ExitStack) -> None:
         run.write_card(job.card)
 
 
-def _work(engine: Any, job: Job, run: Run, progress: Progress, interrupts: Interrupts, resume: bool) -> None:
+def _work(engine: Any, job: Job, run: Run, progress: Progress, interrupts: Interrupts, resume: bool,
+          changed: list[str]) -> None:
     _announce(job, engine, progress)
     loop = Loop(engine, job, run, progress, interrupts)
     try:
         loop.prepare()
         if resume:
             loop.resume()
+            _override(loop, changed)
         loop.fit()
         loop.take_best()
         found, metrics = loop.final()
@@ -121,6 +127,16 @@ def _work(engine: Any, job: Job, run: Run, progress: Progress, interrupts: Inter
     if engine.is_main_process:
         _finish(loop, run, found, metrics, progress)
     engine.wait_for_everyone()
+
+
+def _override(loop: Loop, changed: list[str]) -> None:
+    if not changed:
+        return
+    if loop.state.updates > loop.total:
+        raise ConfigError(f"epochs={loop.recipe.epochs} have {loop.total} updates, {loop.state.updates} are made already; give more")
+    if loop.engine.is_main_process:
+        record(loop.run, loop.recipe, changed, loop.state.updates)
+    loop.progress.say(f"overridden after update {loop.state.updates}: {'; '.join(changed)}")
 
 
 def _announce(job: Job, engine: Any, progress: Progress) -> None:
@@ -140,7 +156,8 @@ def _finish(loop: Loop, run: Run, found: dict[str, Any], metrics: dict[str, Any]
              "backbone": card.backbone["address"]}
     inarch.save(job.model, run.adapter, extra=extra)
     more = task.keep(run, found, metrics)
-    run.write_result(_result(loop, run, metrics) | more)
+    overrides = recorded(run)
+    run.write_result(_result(loop, run, metrics) | more | ({"overrides": overrides} if overrides else {}))
     loop.generations.clear()
     for part, numbers in metrics.items():
         progress.say(f"{part}: {'  '.join(task.said(task.scalars(numbers)))}")

@@ -17,15 +17,15 @@ SET = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", hel
 PLAIN = (bool, int, float, str)
 
 
-def settings(pairs: list[str] | None) -> dict[str, Any]:
+def settings(pairs: list[str] | None, flag: str = "--set") -> dict[str, Any]:
     """``["rank=8", "spans=attn,mlp"]`` as ``{"rank": 8, "spans": "attn,mlp"}``."""
     fields: dict[str, Any] = {}
     for pair in pairs or ():
         key, equals, text = pair.partition("=")
         if not equals or not key or not text:
-            raise ConfigError(f"--set {pair!r}; expected KEY=VALUE, such as --set rank=8")
+            raise ConfigError(f"{flag} {pair!r}; expected KEY=VALUE, such as {flag} {'rank=8' if flag == '--set' else 'lr=1e-3'}")
         if key in fields:
-            raise ConfigError(f"--set {key} is given twice; give it once")
+            raise ConfigError(f"{flag} {key} is given twice; give it once")
         fields[key] = value(text)
     return fields
 
