@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
-import json
 import math
 import os
+import re
 import stat
 import struct
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError
@@ -19,14 +22,19 @@ from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as tensor_bytes
 from torch import Tensor
 
-from inarch.errors import Corrupt, Incomplete, Mismatch, StorageError, Unsafe
+from inarch.errors import Corrupt, InarchError, Incomplete, Mismatch, StorageError, Unsafe
+from inarch.strict_json import canonical, parse_json
 
 HEADER_CAP = 1 << 20
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+_OLD_PICKLE = re.compile(rb"\(*c\w")  # protocol 0 names what it will call
+_OUTSIDE = re.compile(r"[\x00-\x1f\x7f\\:%]|(^|/)\.{0,2}(/|$)")  # a tensor's name is no path: no `..`, no drive, no escape
 _KINDS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
+          "C64": 8}
 __all__ = [
-    "canonical", "check_tensors", "header", "make_folder", "parse_json", "read", "sha256", "sweep", "sync_folder", "tensor_bytes", "tensors",
-    "write",
+    "alone", "canonical", "check_tensors", "discard", "finite", "header", "make_folder", "parse_json", "read", "read_sealed",
+    "read_start", "refuse_pickle", "sha256", "sweep", "sync_folder", "tensor_bytes", "tensors", "write",
 ]
 
 
@@ -34,33 +42,71 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def canonical(fields: dict[str, Any]) -> bytes:
-    """The one way this library writes JSON: a reader may compare the bytes."""
-    return (json.dumps(fields, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
 def read(path: Path, *, cap: int = 1 << 34) -> bytes:
     """The bytes of a regular file inside its folder: a link, a folder, a device or a pipe is refused without blocking."""
+    with _regular(path) as (file, status):
+        if status.st_size > cap:
+            raise Corrupt(f"{path} has {status.st_size} bytes; expected at most {cap}")
+        return file.read()
+
+
+def read_start(path: Path) -> bytes:
+    """The first bytes of a regular file, as many as tell what it is."""
+    with _regular(path) as (file, _):
+        return file.read(9)
+
+
+def read_sealed(path: Path, *, size: int, digest: str, most: int = 1 << 34) -> bytes:
+    """The bytes of a safetensors file whose size and SHA-256 are known. ``most``: what it can have at most, whoever says its size.
+
+    Nothing is read for which there would be no use: a file of another size is refused by its first bytes.
+    """
+    with _regular(path) as (file, status):
+        if status.st_nlink > 1:
+            raise Unsafe(f"{path} is a hard link: the same file has another name, outside this folder perhaps; copy the folder instead")
+        if status.st_size != size or size > most:
+            start = file.read(9)
+            refuse_pickle(start, path)
+            if status.st_size != size:
+                raise Corrupt(f"{path} has {status.st_size} bytes; expected {size}: cut, damaged or of another save; restore it")
+            if len(start) > 8 and struct.unpack("<Q", start[:8])[0] > HEADER_CAP:
+                raise Corrupt(f"{path}: its safetensors header claims more than {HEADER_CAP} bytes; the file is damaged")
+            raise Mismatch(f"{path} has {size} bytes; this method on this backbone needs at most {most}")
+        data = file.read(size)
+    if len(data) != size or sha256(data) != digest:
+        refuse_pickle(data[:9], path)
+        raise Corrupt(f"{path}: {len(data)} bytes that are not the {size} bytes written (another SHA-256); restore the file")
+    return data
+
+
+@contextmanager
+def _regular(path: Path) -> Iterator[tuple[BinaryIO, os.stat_result]]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        raise Incomplete(f"{path}: no such file; expected it beside the others of this checkpoint") from None
     except ValueError:
         raise Unsafe(f"{str(path)!r} is no name that a file can have (a NUL or half a character in it)") from None
     except OSError as problem:
-        if problem.errno == errno.ELOOP:
-            raise Unsafe(f"{path} is a symbolic link; expected a regular file inside its folder") from None
-        raise StorageError(f"{path}: {problem.strerror}; check the path and its permissions") from None
+        raise _unopened(path, problem) from None
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise Corrupt(f"{path} is not a regular file; expected one written by inarch")
-        if status.st_size > cap:
-            raise Corrupt(f"{path} has {status.st_size} bytes; expected at most {cap}")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read()
+            yield file, status
+    except OSError as problem:
+        raise StorageError(f"{path}: {problem.strerror}; check the disk it is on") from None
     finally:
         os.close(descriptor)
+
+
+def _unopened(path: Path, problem: OSError) -> InarchError:
+    if problem.errno == errno.ENOENT and path.parent.is_dir():
+        return Incomplete(f"{path}: no such file; expected it beside the others of this checkpoint")
+    if problem.errno == errno.ELOOP:
+        return Unsafe(f"{path} is a symbolic link; expected a regular file inside its folder")
+    if problem.errno == errno.ENXIO:  # a socket, or a device that is not there
+        return Corrupt(f"{path} is not a regular file; expected one written by inarch")
+    return StorageError(f"{path}: {problem.strerror}; check the path and its permissions")
 
 
 def write(path: Path, data: bytes) -> None:
@@ -81,7 +127,8 @@ def write(path: Path, data: bytes) -> None:
 def make_folder(folder: Path) -> None:
     """The folder, and those above it that are missing; the name of each is synced, or a power loss might take the whole tree."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    if missing:
+        folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
         sync_folder(path.parent)
 
@@ -90,6 +137,28 @@ def sweep(folder: Path, name: str) -> None:
     """Remove what a process killed inside ``write`` of files of this name (a pattern) has left."""
     for path in folder.glob(f".{name}.*.tmp"):
         path.unlink(missing_ok=True)
+
+
+def discard(path: Path) -> None:
+    """Remove what nobody needs any more; where that is not allowed, it stays."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """While this process writes several files there, another that wants to is refused; one that dies leaves nothing behind."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StorageError(f"{folder}: another process is saving there; nothing was written, choose another folder") from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:
@@ -101,42 +170,44 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def parse_json(data: bytes, path: Path) -> dict[str, Any]:
-    """Strict JSON: UTF-8, one object, no duplicate key, no NaN or Infinity, no half character."""
-    try:
-        fields = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
-        if b"\\u" in data:
-            json.dumps(fields, ensure_ascii=False).encode()  # half of a surrogate pair is no character: no file could hold it again
-    except (ValueError, RecursionError) as problem:
-        raise Corrupt(f"{path} is not valid JSON ({problem}); restore it from where it was saved") from None
-    if not isinstance(fields, dict):
-        raise Corrupt(f"{path}: expected a JSON object, found {type(fields).__name__}")
-    return fields
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key occurs twice")
-    return found
-
-
-def _no_constant(text: str) -> None:
-    raise ValueError(f"{text} is not a number")
+def refuse_pickle(start: bytes, path: Path) -> None:
+    """``Unsafe`` for what begins like a pickle or an archive. A header length may begin so too, but a brace follows it."""
+    if len(start) > 8 and start[8:9] != b"{" and (start.startswith(_PICKLES) or _OLD_PICKLE.match(start)):
+        raise Unsafe(f"{path} is a pickle or an archive, which could run code; expected safetensors. It was not opened")
 
 
 def header(data: bytes, path: Path) -> dict[str, tuple[str, list[int]]]:
-    """Tensor name -> (safetensors dtype, shape), checked against the file's length before anything is allocated."""
-    if data.startswith(_PICKLES) and data[8:9] != b"{":  # a header length may begin like a pickle
-        raise Unsafe(f"{path} is a pickle or an archive, which could run code; expected safetensors. It was not opened")
+    """Tensor name -> (safetensors dtype, shape). Every byte after the header belongs to exactly one tensor, or the file is damaged."""
+    refuse_pickle(data[:9], path)
     if len(data) < 8 or not 2 <= (length := struct.unpack("<Q", data[:8])[0]) <= min(HEADER_CAP, len(data) - 8):
         raise Corrupt(f"{path}: the safetensors header does not fit a file of {len(data)} bytes; the file is cut or damaged")
     fields = parse_json(data[8 : 8 + length], path)
     fields.pop("__metadata__", None)
-    try:
-        return {name: (entry["dtype"], [int(n) for n in entry["shape"]]) for name, entry in fields.items()}
-    except (TypeError, KeyError, ValueError):
-        raise Corrupt(f"{path}: the safetensors header lacks dtype or shape; the file is damaged") from None
+    end = 0
+    for name, entry in sorted(fields.items(), key=lambda item: _offsets(item[1])):
+        if _OUTSIDE.search(name):
+            raise Unsafe(f"{path}: a tensor is named {name[:60]!r}, which looks like a path out of its folder")
+        if not _whole(entry) or entry["data_offsets"][0] != end:
+            raise Corrupt(f"{path}: the safetensors header places {name[:60]!r} where it cannot be ({str(entry)[:120]}); it is damaged")
+        end = entry["data_offsets"][1]
+    if end != len(data) - 8 - length:
+        raise Corrupt(f"{path}: its tensors fill {end} bytes of {len(data) - 8 - length}; the file is cut or damaged")
+    return {name: (entry["dtype"], entry["shape"]) for name, entry in fields.items()}
+
+
+def _offsets(entry: Any) -> tuple[int, int]:
+    """Where a tensor begins and ends, for the order; (-1, -1) for an entry that is none."""
+    found = entry.get("data_offsets") if isinstance(entry, dict) else None
+    return tuple(found) if isinstance(found, list) and list(map(type, found)) == [int, int] else (-1, -1)  # type: ignore[return-value]
+
+
+def _whole(entry: Any) -> bool:
+    """dtype, shape and offsets, and nothing else; as many bytes as dtype and shape ask for."""
+    if _offsets(entry) == (-1, -1) or entry.keys() != {"dtype", "shape", "data_offsets"} or not isinstance(entry["shape"], list):
+        return False
+    size = _BYTES.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
+    begin, end = entry["data_offsets"]
+    return size is not None and all(type(n) is int and n >= 0 for n in entry["shape"]) and end - begin == size * math.prod(entry["shape"])
 
 
 def check_tensors(found: dict[str, tuple[str, list[int]]], expected: dict[str, list[int]], path: Path) -> None:
@@ -152,14 +223,22 @@ def check_tensors(found: dict[str, tuple[str, list[int]]], expected: dict[str, l
             raise Mismatch(f"{path}: {name} has dtype {kind}; expected a floating-point type ({', '.join(_KINDS)})")
 
 
-def tensors(data: bytes, path: Path) -> dict[str, Tensor]:
-    """All tensors of verified bytes; every value must be finite."""
+def tensors(data: bytes, path: Path, expected: dict[str, list[int]] | None = None) -> dict[str, Tensor]:
+    """All tensors of verified bytes, of the ``expected`` names and shapes where they are known; every value must be finite."""
+    there = header(data, path)
+    if expected is not None:
+        check_tensors(there, expected, path)
     try:
         found = parse_tensors(data)
     except SafetensorError as problem:
         raise Corrupt(f"{path}: {problem}; the file is damaged") from None
     for name, tensor in found.items():
-        bad = tensor.numel() - int(torch.isfinite(tensor).sum())
-        if bad:
+        if not finite(tensor):
+            bad = int((~torch.isfinite(tensor)).sum())
             raise Corrupt(f"{path}: {name} holds {bad} values that are not finite (of {math.prod(tensor.shape)})")
     return found
+
+
+def finite(tensor: Tensor) -> bool:
+    """Whether every value is a number. One that is none spoils the sum; a sum may also be too large, and then each is looked at."""
+    return not tensor.is_floating_point() or math.isfinite(float(tensor.sum())) or bool(torch.isfinite(tensor).all())
