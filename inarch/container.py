@@ -12,6 +12,8 @@ from inarch.errors import CannotGraft
 from inarch.joint import Joint
 from inarch.ports import Stack
 
+MERGED = "_inarch_merged"
+
 
 class Bag(nn.Module):
     """Tensors kept aside, by parameter name: they move and cast with the model, but are no part of its state."""
@@ -133,5 +135,7 @@ def container_of(model: nn.Module) -> Container:
     """The model's container; raises ``CannotGraft`` when nothing is grafted."""
     found = model._modules.get("inarch")
     if not isinstance(found, Container):
+        if MERGED in model.__dict__:
+            raise CannotGraft(f"this {type(model).__name__} is merged: its adapters are folded away; call inarch.unmerge(model) first")
         raise CannotGraft(f"nothing is grafted on this {type(model).__name__}; call inarch.graft(model, method) first")
     return found

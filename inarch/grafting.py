@@ -10,7 +10,7 @@ from torch import nn
 
 from inarch import anatomy, ports, roles
 from inarch.adapter import Built, Method
-from inarch.container import Container, Scion, container_of
+from inarch.container import MERGED, Container, Scion, container_of
 from inarch.errors import CannotGraft, ConfigError
 from inarch.joint import Joint, Link
 from inarch.ports import Stack
@@ -18,7 +18,6 @@ from inarch.switching import disabled, use
 from inarch.wiring import attach, detach, watch
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-MERGED = "_inarch_merged"
 
 
 def graft(
