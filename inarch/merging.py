@@ -15,9 +15,8 @@ from torch import Tensor, nn
 
 from inarch.adapter import Fold, Parallel, Post, Pre
 from inarch.anatomy import tensor_at
-from inarch.container import Container, container_of
+from inarch.container import MERGED, Container, container_of
 from inarch.errors import CannotFold
-from inarch.grafting import MERGED
 from inarch.joint import Joint
 from inarch.ports import Site, Weight
 from inarch.wiring import detach, join_again
@@ -124,11 +123,11 @@ class Plan:
             self._weight(site.block, weight, fold)
 
     def refuse_broken(self) -> None:
-        """A weight that would hold NaN or inf is not written: the adapter is broken, and the base must not become so."""
-        broken = [path for path, value in self.values.items() if not torch.isfinite(value).all()]
+        """A weight that would hold NaN or inf, as it is stored, is not written: the adapter is broken, and the base must not become so."""
+        broken = [path for path, value in self.values.items() if not torch.isfinite(value.to(_width(self.model, path))).all()]
         if broken:
             raise CannotFold(f"the adapter would make {len(broken)} weights not finite, the first {broken[0]}; nothing was changed: "
-                             "load an adapter that is whole")
+                             "load an adapter that is whole, or the model in a wider type")
 
     def _refuse_mixed(self, path: str, site: Site, fold: Fold) -> None:
         """Updates that read one another's result (an edited input, then a parallel update of it) have a cross term: no sum."""
@@ -191,13 +190,18 @@ def _write(model: nn.Module, state: Merged, path: str, value: Tensor) -> None:
     owner, leaf = _owner(model, path)
     tensor = _tensor(model, path)
     if tensor is None:
-        like = owner._parameters["weight"]
-        owner._parameters[leaf] = nn.Parameter(value.to(like.dtype), requires_grad=False)  # type: ignore[union-attr]
+        owner._parameters[leaf] = nn.Parameter(value.to(_width(model, path)), requires_grad=False)
         state.created.append(path)
     else:
         state.originals[path] = tensor.detach().clone()
         tensor.data.copy_(value)
     state.folded[path] = _tensor(model, path).detach().clone()  # type: ignore[union-attr]
+
+
+def _width(model: nn.Module, path: str) -> torch.dtype:
+    """Of the tensor at ``path``; of the weight beside it where merging creates the tensor."""
+    tensor = _tensor(model, path)
+    return _owner(model, path)[0]._parameters["weight"].dtype if tensor is None else tensor.dtype  # type: ignore[union-attr]
 
 
 def _tensor(model: nn.Module, path: str) -> Tensor | None:
