@@ -191,7 +191,7 @@ class Recording(Disk):
         return self.inodes[number]
 
     def after(self, call: str, path: str, *rest: Any) -> None:
-        if not os.path.abspath(path).startswith(self.root + os.sep) and path != self.root or call == "open":
+        if call == "open" or not f"{os.path.abspath(path)}/".startswith(f"{self.root}/"):
             return
         self.calls += 1
         if call == "write":

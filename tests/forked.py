@@ -69,6 +69,7 @@ def _child(target: Callable[..., None], args: tuple, said: str, env: dict[str, s
         os.dup2(os.open(f"{said}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), number)
     os.environ.update(env)
     torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)  # for its data workers, as a process has it that was not forked
     code = 0
     try:
         target(*args)

@@ -86,8 +86,10 @@ CASES = {  # 22 training images, 7 to watch, 9 to test: nothing divides by two, 
 }
 
 
+@pytest.mark.row("H2", "22, 7 and 9 images: nothing divides by two, and a last batch of one image")
 @pytest.mark.parametrize("name", CASES)
 def test_two_processes_equal_one(nursery, tmp_path, name):
+    """Every metric is over exactly the images of its part, in their order, none counted twice: the numbers of one process."""
     changes, tolerance = CASES[name]
     one = train(nursery.recipe(tmp_path / "one", **changes))
     two = tmp_path / "two"

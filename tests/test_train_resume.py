@@ -81,9 +81,10 @@ def whole(nursery: Nursery, tmp_path_factory) -> dict:
     return outcome(train(nursery.recipe(tmp_path_factory.mktemp("whole") / "run", **HARD)))
 
 
+@pytest.mark.row("E6", "stopped by a signal after each of nine updates, in mid-epoch and at its end")
 @pytest.mark.parametrize("at", range(9))
 def test_resumed_equals_uninterrupted_bit_for_bit(nursery, whole, tmp_path, at):
-    """Stopped after each of the nine updates, in mid-epoch and at its end."""
+    """Losses, scores, predictions and weights are those of the uninterrupted run, bit for bit."""
     recipe = nursery.recipe(tmp_path / "run", **HARD)
     assert stopped(recipe, at) == 130
     assert updates(tmp_path / "run") == at + 1
@@ -146,8 +147,9 @@ def test_stopped_while_scoring_scores_again(nursery, whole, tmp_path, monkeypatc
     assert outcome(train(recipe, resume=True)) == whole
 
 
+@pytest.mark.row("E9", "killed in mid-epoch, the newest checkpoint half written, a log line cut")
 def test_killed_in_mid_epoch_without_warning(nursery, whole, tmp_path):
-    """As after SIGKILL: nothing is saved on the way out; the last timed checkpoint counts, and logged epochs are taken back."""
+    """The last whole checkpoint counts, epochs logged after it are taken back, and the run ends in the same bits."""
     recipe = nursery.recipe(tmp_path / "run", **HARD, checkpoint_every=0.0)
 
     class Killed(BaseException):
@@ -181,7 +183,10 @@ def test_a_changed_recipe_is_refused_with_the_difference(nursery, tmp_path):
             train(nursery.recipe(tmp_path / "run", **HARD | {key: value}), resume=True)
 
 
-def test_changed_data_or_backbone_is_refused(tmp_path):
+@pytest.mark.row("E7", "one pixel of the data, or one tensor of the backbone, is another")
+def test_changed_data_or_backbone_is_refused(tmp_path, tried):
+    """DataError (exit code 3) with both digests of the data, ConfigError (2) with both fingerprints; no override lets them pass."""
+    tried(2)
     own = Nursery(tmp_path)
     recipe = own.recipe(tmp_path / "run", **HARD)
     stopped(recipe, 2)
@@ -225,16 +230,19 @@ def test_what_is_refused_leaves_no_folder(nursery, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.row("E8", "the folder's lock is held by a living process")
 def test_the_second_process_on_a_folder_is_refused(nursery, tmp_path):
+    """ConfigError (exit code 2) that names the process in the folder."""
     recipe = nursery.recipe(tmp_path / "run", **HARD)
     stopped(recipe, 2)
     with locked(tmp_path / "run"), pytest.raises(ConfigError, match=f"in use by process {os.getpid()}"):
         train(recipe, resume=True)
 
 
+@pytest.mark.row("E8", "the lock of a dead process, of a pid that is another process now, or bytes that no process wrote")
 @pytest.mark.parametrize("owner", [{"pid": 2**22 + 7, "started": 0.0}, {"pid": os.getpid(), "started": 5.0}, None])
 def test_a_stale_lock_is_taken_over(tmp_path, owner):
-    """A dead process, a pid that now belongs to another process, or bytes that no process wrote."""
+    """The stale lock is taken over, and emptied at the end."""
     import socket
 
     text = "not json" if owner is None else json.dumps(owner | {"host": socket.gethostname()})
@@ -250,7 +258,9 @@ def test_a_lock_of_another_host_counts(tmp_path):
         pass
 
 
+@pytest.mark.row("E4", "the disk is full at a checkpoint of a training run")
 def test_a_full_disk_stops_the_run_and_keeps_the_last_checkpoint(nursery, whole, tmp_path, monkeypatch):
+    """The run stops with StorageError (exit code 6), the checkpoint before is whole, and the resumed run ends in the same bits."""
     recipe = nursery.recipe(tmp_path / "run", **HARD, checkpoint_every=0.0)
     saves = []
     real = os.fsync
@@ -281,6 +291,7 @@ train(Recipe.parse({fields!r}), console=Console(width=200))
 
 
 @pytest.mark.long
+@pytest.mark.row("E5", "one SIGINT to inarch train in a process")
 def test_ctrl_c_in_a_process_leaves_a_resumable_run(nursery, tmp_path):
     """One SIGINT: exit code 130 within seconds, how to resume is printed, and the run goes on from the saved update."""
     recipe = nursery.recipe(tmp_path / "run", epochs=100_000)
@@ -303,7 +314,9 @@ def test_ctrl_c_in_a_process_leaves_a_resumable_run(nursery, tmp_path):
     assert updates(tmp_path / "run") == at + 3
 
 
+@pytest.mark.row("E5", "a second signal")
 def test_the_second_signal_ends_the_process_at_once():
+    """It ends there and then, exit code 143 for SIGTERM."""
     script = ("import os, signal\nfrom inarch.training.interrupt import Interrupts\nwith Interrupts():\n"
               "    os.kill(os.getpid(), signal.SIGTERM)\n    os.kill(os.getpid(), signal.SIGTERM)\nprint('still here')")
     root = Path(__file__).parent.parent
