@@ -2,11 +2,19 @@
 
 Never over module paths, and never over what trains (heads and thawed parameters), so that a renamed module or a new head
 does not turn the right backbone into a stranger. One digest per float width; two models are compared at the narrower.
+
+What was computed once is kept by what it was computed from, the structure of the model and the values looked at, which are read
+again each time: a write through ``.data`` leaves a tensor's version counter alone, so that no counter could vouch for its values.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,46 +23,177 @@ from inarch import roles
 
 SAMPLES = 64
 WIDTHS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_KEPT = 16  # structures, and sets of digests, at a time
+T = TypeVar("T")
 
 
-def fingerprint(model: nn.Module, without: frozenset[str] = frozenset(), pristine: dict[str, Tensor] | None = None) -> dict[str, str]:
+@dataclass(frozen=True)
+class Chosen:
+    """One tensor that the digests are over; ``place``: where the walk meets it."""
+
+    role: str
+    name: str
+    place: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``difference``: what makes it another backbone. ``note``: what could not be compared."""
+
+    difference: str | None = None
+    note: str | None = None
+
+
+def fingerprint(model: nn.Module, without: frozenset[str] = frozenset(), pristine: Mapping[str, Tensor] | None = None) -> dict[str, str]:
     """Digest per float width, the dtype, and the architecture's digest (roles and shapes alone).
 
     ``without``: names of thawed parameters. ``pristine``: values to use where a live graft has changed a parameter.
     """
-    names = roles.canonical(model)
-    chosen = sorted((role, name) for name, role in names.items() if name not in without and not role.startswith("head"))
-    parameters = roles.base_parameters(model)
-    digests = {width: hashlib.sha256() for width in WIDTHS}
-    shapes = hashlib.sha256()
-    for role, name in chosen:
-        value = (pristine or {}).get(name, parameters[name].data)
-        label = f"{role}{tuple(value.shape)}".encode()
-        shapes.update(label)
-        sample = _spaced(value)
-        for width, digest in digests.items():
-            digest.update(label)
-            digest.update(sample.to(WIDTHS[width]).float().numpy().tobytes())
-    found = {width: digest.hexdigest() for width, digest in digests.items()}
-    return found | {"shapes": shapes.hexdigest(), "dtype": _dtype(parameters)}
+    structure, tensors = _walk(model)
+    chosen = _kept(_CHOSEN, (structure, without), lambda: _choose(model, tensors, without))
+    values = [(pristine or {}).get(one.name, tensors[one.place]) for one in chosen]
+    samples = _samples(values)
+    found = _kept(_DIGESTS, (structure, without, samples), lambda: _digests(chosen, values) | {"dtype": _dtype(tensors, values)})
+    return dict(found)
 
 
-def _spaced(value: Tensor) -> Tensor:
-    flat = value.reshape(-1)
-    picks = torch.linspace(0, flat.numel() - 1, min(SAMPLES, flat.numel()), dtype=torch.float64).round().long()
-    return flat[picks.to(flat.device)].float().cpu()
+def architecture(model: nn.Module, without: frozenset[str] = frozenset()) -> dict[str, str]:
+    """Depth of every tower and shape of every kind of tensor, in words: what two backbones of different digests differ in."""
+    structure, tensors = _walk(model)
+    depths: dict[str, set[str]] = {}
+    shapes: dict[str, dict[str, None]] = {}
+    for one in _kept(_CHOSEN, (structure, without), lambda: _choose(model, tensors, without)):
+        tower, layer, kind = one.role.split(".", 2)
+        shape = tensors[one.place].shape
+        where = f"{tower}.{kind}" if tower != "base" else one.role + (" (patches)" if len(shape) == 4 else "")
+        shapes.setdefault(where, {})["x".join(map(str, shape)) or "one number"] = None
+        if tower != "base":
+            depths.setdefault(tower, set()).add(layer)
+    told = {where: ", ".join(found) for where, found in shapes.items()}
+    for tower, layers in depths.items():
+        width = told.get(f"{tower}.norm1.weight")
+        told[tower] = f"{len(layers)} layers" + (f" of width {width}" if width else "")
+    return told
 
 
-def _dtype(parameters: dict[str, nn.Parameter]) -> str:
-    return str(next(iter(parameters.values())).dtype).removeprefix("torch.")
+def compare(stored: Mapping[str, str], found: Mapping[str, str], source: Callable[[], str]) -> Verdict:
+    """Whether two fingerprints are of one backbone: at the narrower width, and by source where no width could agree.
 
-
-def compare(stored: dict[str, str], found: dict[str, str]) -> str | None:
-    """None when the two fingerprints are of one backbone, else what differs. float16 against bfloat16: by architecture alone."""
+    ``source``: asked where the weights of the second come from, if that matters; the first may say it as ``source``.
+    """
     if stored["shapes"] != found["shapes"]:
-        return "another architecture (depth, width, patch size or the set of tensors differs)"
-    narrow = {d for d in (stored["dtype"], found["dtype"]) if d in ("float16", "bfloat16")}
-    if len(narrow) == 2:
-        return None
-    width = narrow.pop() if narrow else "float32"
-    return None if stored[width] == found[width] else "the same architecture with other weights"
+        return Verdict("another architecture")
+    narrow = {stored["dtype"], found["dtype"]} - {"float32", "float64"}
+    if len(narrow) < 2:
+        width = narrow.pop() if narrow & WIDTHS.keys() else "float32"
+        if stored[width] == found[width]:
+            return Verdict()
+        if not narrow:
+            return Verdict("the same architecture with other weights")
+    return _by_source({stored["dtype"], found["dtype"]}, stored.get("source", ""), source())
+
+
+def differences(stored: Mapping[str, str], found: Mapping[str, str]) -> str:
+    """The differences of two architectures: depths, then shapes; at most four of them."""
+    keys = [key for key in sorted(stored.keys() | found.keys(), key=lambda key: ("." in key, key)) if stored.get(key) != found.get(key)]
+    lines = [f"{key}: {stored.get(key, 'absent')}, here {found.get(key, 'absent')}" for key in keys[:4]]
+    return "; ".join(lines + ([f"and {len(keys) - 4} more"] if len(keys) > 4 else []))
+
+
+def _by_source(dtypes: set[str], there: str, here: str) -> Verdict:
+    """fp16 against bf16, or a quantised base: no value of one need equal the other's."""
+    widths = " against ".join(sorted(dtypes))
+    if there and here:
+        same = f"{widths}: compared by architecture and source ({here}), not by values"
+        return Verdict(note=same) if there == here else Verdict(f"weights of {there}, this model's are of {here}")
+    if dtypes <= {*WIDTHS, "float64"}:
+        return Verdict(note=f"{widths}: compared by architecture alone, no source is recorded")
+    return Verdict(f"{widths}: a quantised base is recognised by its source, and none is recorded")
+
+
+_CHOSEN: dict[Hashable, tuple[Chosen, ...]] = {}
+_DIGESTS: dict[Hashable, dict[str, str]] = {}
+
+
+def _kept(memory: dict[Hashable, T], key: Hashable, make: Callable[[], T]) -> T:
+    found = memory.get(key)
+    if found is None:
+        if len(memory) >= _KEPT:
+            memory.clear()
+        found = memory[key] = make()
+    return found
+
+
+def _walk(model: nn.Module) -> tuple[Hashable, list[nn.Parameter]]:
+    """The base's tensors, each once, and a value that is equal for two models of equal modules, names, shapes and ties.
+
+    The value is flat: hundreds of small tuples would set off the garbage collector, which takes longer than all the rest.
+    """
+    structure: list[Hashable] = []
+    tensors: list[nn.Parameter] = []
+    places: dict[int, int] = {}
+    waiting: list[nn.Module] = [model]
+    while waiting:
+        module = waiting.pop()
+        for leaf, tensor in module._parameters.items():
+            if tensor is not None:
+                place = places.setdefault(id(tensor), len(tensors))
+                if place == len(tensors):
+                    tensors.append(tensor)
+                structure += (leaf, place, tensor.dtype)
+                structure += tensor.shape
+        for name, child in module._modules.items():
+            if child is not None and not (module is model and name == "inarch"):
+                structure += (name, type(child))  # type: ignore[arg-type]
+                waiting.append(child)
+        structure.append(None)
+    return tuple(structure), tensors
+
+
+def _choose(model: nn.Module, tensors: list[nn.Parameter], without: frozenset[str]) -> tuple[Chosen, ...]:
+    """Neither heads nor what is thawed, in the order of the roles."""
+    places = {id(tensor): place for place, tensor in enumerate(tensors)}
+    parameters = roles.base_parameters(model)
+    names = [(role, name) for name, role in roles.canonical(model).items() if name not in without and not role.startswith("head")]
+    return tuple(Chosen(role, name, places[id(parameters[name])]) for role, name in sorted(names))
+
+
+def _samples(values: list[Tensor]) -> bytes:
+    """The 64 values of every tensor, end to end, as they lie in memory."""
+    with suppress(TypeError):  # on a GPU, or in bfloat16, which numpy does not know
+        return _joined([value.detach().numpy().take(_picks(value.numel())) for value in values])
+    return _joined([sample.cpu().view(torch.uint8).numpy() for sample in _taken(values)])
+
+
+def _joined(arrays: list[Any]) -> bytes:
+    return b"".join(arrays)
+
+
+def _taken(values: list[Tensor]) -> list[Tensor]:
+    with torch.no_grad():
+        return [torch.take(value, torch.from_numpy(_picks(value.numel())).to(value.device)) for value in values]
+
+
+@lru_cache(256)
+def _picks(count: int) -> Any:
+    """Evenly spaced places in a tensor of so many values, as numpy takes them."""
+    return torch.linspace(0, count - 1, min(SAMPLES, count), dtype=torch.float64).round().long().numpy()
+
+
+def _digests(chosen: tuple[Chosen, ...], values: list[Tensor]) -> dict[str, str]:
+    labels = [f"{one.role}{tuple(value.shape)}".encode() for one, value in zip(chosen, values, strict=True)]
+    samples = [sample.float().cpu() for sample in _taken(values)]
+    found = {"shapes": hashlib.sha256(b"".join(labels)).hexdigest()}
+    for width, dtype in WIDTHS.items():
+        digest = hashlib.sha256()
+        for label, sample in zip(labels, samples, strict=True):
+            digest.update(label)
+            digest.update(sample.to(dtype).float().numpy().tobytes())
+        found[width] = digest.hexdigest()
+    return found
+
+
+def _dtype(tensors: list[nn.Parameter], values: list[Tensor]) -> str:
+    """Of the first tensor, or of one that holds no floating-point numbers: the base is quantised."""
+    odd = next((value.dtype for value in values if not value.is_floating_point()), tensors[0].dtype)
+    return str(odd).removeprefix("torch.")

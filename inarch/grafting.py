@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from contextlib import nullcontext
 
 import torch
@@ -116,17 +117,22 @@ def _join(model: nn.Module, container: Container, scion: Scion) -> None:
 def _ready(model: nn.Module, name: str, into: Container | None) -> Container:
     if MERGED in model.__dict__:
         raise CannotGraft(f"this {type(model).__name__} is merged; call inarch.unmerge(model) before grafting again")
-    if not _NAME.fullmatch(name):
-        raise ConfigError(f"adapter name {name!r}; expected letters, digits, '-' or '_', at most 64, starting with a letter or digit")
     existing = model._modules.get("inarch")
     if existing is not None and not isinstance(existing, Container):
         raise CannotGraft(f"{type(model).__name__} has a module of its own called 'inarch'; rename it")
     container = existing if existing is not None else into if into is not None else Container()
-    if name in container.scions():
-        raise CannotGraft(f"an adapter named {name!r} is already on this model; ungraft it first or choose another name")
+    refuse_name(name, container.scions())
     if not container.takes(name):
         raise ConfigError(f"adapter name {name!r} is taken by the container itself; choose another name")
     return container
+
+
+def refuse_name(name: str, known: Collection[str]) -> None:
+    """One rule for names, so that each can be an attribute and a file's name; and each once on a model."""
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"adapter name {name[:80]!r}; expected letters, digits, '-' or '_', at most 64, starting with a letter or digit")
+    if name in known:
+        raise CannotGraft(f"an adapter named {name!r} is already on this model; ungraft it first or choose another name")
 
 
 def _head_place(model: nn.Module, head: nn.Module | None) -> str | None:

@@ -16,10 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inarch import checkpoint, files
+from inarch import files
 from inarch.adapter import Adapter, Method
+from inarch.card import CARD, read_card
 from inarch.container import Scion
-from inarch.errors import ConfigError, Corrupt
+from inarch.errors import ConfigError
 from inarch.inspection import spectra
 from inarch.inspection.lines import aligned
 from inarch.inspection.ring_report import RingInspection, inspect_rings
@@ -131,9 +132,9 @@ def inspect(folder: str | Path, *, leading: int = 10) -> Inspection | RingInspec
     if leading < 1:
         raise ConfigError(f"leading={leading}; expected at least one direction")
     folder = Path(folder)
-    if not (folder / checkpoint.CARD).exists() and (folder / "adapter").is_dir():
+    if not (folder / CARD).exists() and (folder / "adapter").is_dir():
         folder = folder / "adapter"
-    card = checkpoint.read_card(folder)
+    card = read_card(folder)
     method = method_named(card["method"]).parse(card["config"])
     values = _values(folder, card)
     if type(method) in INSPECTORS:
@@ -151,10 +152,7 @@ def _histogram(layers: list[Tensor]) -> tuple[list[float], list[list[int]]]:
 
 def _values(folder: Path, card: dict[str, Any]) -> dict[str, Tensor]:
     path = folder / card["weights"]
-    data = files.read(path)
-    files.header(data, path)  # a pickle in disguise is named as what it is
-    if files.sha256(data) != card["sha256"]:
-        raise Corrupt(f"{path}: {len(data)} bytes that are not the {card['bytes']} bytes written; restore the file")
+    data = files.read_sealed(path, size=card["bytes"], digest=card["sha256"])
     return {name: value.double() for name, value in files.tensors(data, path).items() if not name.startswith(_OUTSIDE)}
 
 

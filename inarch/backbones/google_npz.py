@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ from inarch.preprocess import Preprocess
 
 Array = np.ndarray[Any, Any]
 _EPSILON = 1e-6  # flax's LayerNorm
+ENTRIES, GROWTH = 4096, 8
+_ARRAY = re.compile(r"(?!.*\.\./)[\w.-]+(/[\w.-]+)*\.npy")
 _BLOCK = re.compile(r"Transformer/encoderblock_(\d+)/")
 
 
@@ -65,14 +68,31 @@ def load(address: Address, wish: Wish) -> Backbone:
 
 
 def read(path: Path) -> dict[str, Array]:
-    """All arrays; an object array would be a pickle and is refused."""
+    """All arrays; an object array would be a pickle and is refused, as is an archive that could fill the memory."""
     try:
+        _refuse_bomb(path)
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (zipfile.BadZipFile, EOFError, KeyError, TypeError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, TypeError, OSError, NotImplementedError, RuntimeError) as error:
         raise Corrupt(f"{path}: not a whole .npz file ({error}); fetch or copy it again") from error
     except ValueError as error:  # what numpy raises for pickled arrays, and for a pickle in place of the archive
         raise Unsafe(f"{path}: holds pickled objects, which are never read ({error})") from error
+
+
+def _refuse_bomb(path: Path) -> None:
+    """Weights hardly shrink when compressed, and a ViT has hundreds of arrays; each says truly how large it is."""
+    with path.open("rb") as raw:
+        if not zipfile.is_zipfile(raw):
+            return
+        with zipfile.ZipFile(raw) as archive:
+            entries = archive.infolist()
+    size, told = path.stat().st_size, sum(entry.file_size for entry in entries)
+    if len(entries) > ENTRIES or told > GROWTH * size:
+        raise Unsafe(f"{path}: {len(entries)} arrays of {told:,} bytes in a file of {size:,}; expected at most {ENTRIES} arrays and "
+                     f"{GROWTH} times the file's size: it is not opened")
+    odd = [entry.filename for entry in entries if not _ARRAY.fullmatch(entry.filename)]
+    if odd:
+        raise Unsafe(f"{path}: holds {odd[0][:60]!r}; expected arrays under names such as Transformer/encoder_norm/scale.npy")
 
 
 def infer(arrays: Mapping[str, Array], path: Path) -> Shape:

@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from inarch import files
 from inarch.errors import Corrupt, Incomplete, StorageError, Unsafe
 from inarch.files import parse_json
 
@@ -34,20 +35,16 @@ def shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _refuse_pickle(path: Path) -> None:
-    head = _first_bytes(path) if path.is_file() else b""
-    disguised = head[:1] in (b"\x80", b"P") and head[8:9] != b"{"  # a header length may begin with any byte, its JSON may not
-    if path.suffix in _PICKLES or disguised:
+    """By its name or its first bytes; a file of the hub's cache is a link, and is followed."""
+    try:
+        head = files.read_start(path.resolve())
+    except Incomplete:
+        head = b""
+    if path.suffix in _PICKLES:
         raise Unsafe(f"{path}: a pickle, which can run code when read; convert it to .safetensors where you trust it")
     if not head:
         raise Corrupt(f"{path}: expected a safetensors file, found an empty file or none; fetch or copy it again")
-
-
-def _first_bytes(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(16)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+    files.refuse_pickle(head, path)
 
 
 def in_folder(folder: Path, names: Iterable[str]) -> list[Path]:
