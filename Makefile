@@ -1,4 +1,4 @@
-# make demo | test | test-all | lint | bench | test-hub: each makes its own .venv, installs once, and runs.
+# make demo | test | test-all | campaign | lint | bench | test-hub: each makes its own .venv, installs once, and runs.
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SLOW := real or compile or dist or long
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-all test-slow faults wheel lint bench test-hub clean help
+.PHONY: demo test test-all test-slow faults campaign wheel lint bench test-hub clean help
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -37,6 +37,10 @@ test-slow: $(VENV)/.dev
 
 faults: $(VENV)/.dev
 	$(BIN)/python tests/planted_faults.py
+
+# Fuzzed checkpoints, kills, resumed runs, the peers' 33 cases: minutes, kept in results/campaign.json.
+campaign: $(VENV)/.dev
+	$(BIN)/python tests/campaign
 
 # A built wheel in an empty environment, run where no checkout is in reach.
 wheel: $(VENV)/.dev
