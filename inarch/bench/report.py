@@ -26,6 +26,7 @@ Written by `inarch bench report` from `results/bench/*.json`; do not edit.
     inarch bench train --family clip --repeats 3 --json results/bench/clip.json      # about 4 minutes on one core
     inarch bench import --json results/bench/import.json
     inarch bench check --json results/bench/check.json
+    inarch bench save --json results/bench/save.json      # a minute on one core
 
 **The floor** is what any method that trains something in the first block must pay: the frozen forward, and the gradient of every
 activation. For vision everything is frozen but the head, and the first block's input asks for its gradient; for vision and language
@@ -74,6 +75,7 @@ def tables(found: list[dict[str, Any]]) -> str:
              if (entry.get("family", "vision"), model) == (family.name, name) for part in _of_model(family, name, entry)]
     parts += [_import(file) for file in found if file["kind"] == "import"]
     parts += [_check(file) for file in found if file["kind"] == "check"]
+    parts += [_save(file) for file in found if file["kind"] == "save"]
     return "\n".join(parts)
 
 
@@ -176,6 +178,17 @@ def _check_row(name: str, row: dict[str, Any]) -> tuple[str, ...]:
     goal = {True: "met", False: "missed", None: ""}[row.get("met")]
     spread = f"{cpu['low']:.0f} to {cpu['high']:.0f}"
     return name, f"{row['bytes_per_image']:,}", f"**{cpu['median']:.0f}**", spread, f"{wall['median']:.0f}", goal
+
+
+def _save(file: dict[str, Any]) -> str:
+    settings, save = file["settings"], file["save_seconds"]
+    goal = f"{settings['goal']:.0%}, {'met' if file['met'] else 'missed'}"
+    row = (settings["model"], f"{file['bytes']:,}", f"**{1000 * save['median']:.1f}**", f"{1000 * save['low']:.1f} to {1000 * save['high']:.1f}",
+           f"{file['images_per_second']:.2f}", f"{file['epoch_seconds']:.0f}", f"**{file['share_of_epoch']:.4%}**", goal)
+    head = ("ARC r=50 on", "bytes", "ms per save", "range", "images / s", "s per 1000 images", "share", "goal")
+    about = (f"Written and synced, {settings['keep']} kept; {settings['repeats']} saves; the epoch is extrapolated from {settings['steps']} "
+             f"steps of {settings['images']} images, {_threads(settings['threads'])}; {_circumstances(file)}")
+    return "\n".join(["## A checkpoint of a training run", "", *_table(head, [row]), "", about, ""])
 
 
 def _seconds(summary: dict[str, float]) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""``inarch bench train|import|check|report``: instruments, run on purpose; no test depends on a time."""
+"""``inarch bench train|import|check|save|report``: instruments, run on purpose; no test depends on a time."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from inarch.errors import ConfigError
 
 
 def run(
-    what: Annotated[Literal["train", "import", "check", "report"], typer.Argument(help="report writes bench/README.md.")],
+    what: Annotated[Literal["train", "import", "check", "save", "report"], typer.Argument(help="report writes bench/README.md.")],
     family: Annotated[Literal["vision", "vl", "clip"] | None, typer.Option(
         help="train: vision (default); vl, on BART-base shapes; clip, both towers of CLIP ViT-B/16.")] = None,
     models: Annotated[str | None, typer.Option(metavar="A,B", help="train: ti, s, b; vl: bart; clip: b (default: all).")] = None,
     methods: Annotated[str | None, typer.Option(metavar="A,B", help="train: floor, arc, vlpet-small, ... (default: all).")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="train: examples per step (default: 8, vl and clip 4).")] = None,
     side: Annotated[int | None, typer.Option(min=16, metavar="PIXELS", help="train, clip: side of the images (default: 224).")] = None,
-    repeats: Annotated[int | None, typer.Option(min=1, help="Measured repeats (default: 5, import 10).")] = None,
+    repeats: Annotated[int | None, typer.Option(min=1, help="Measured repeats (default: 5, import 10, save 30).")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="train: threads of torch (default: 1).")] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep the measurements there.")] = None,
 ) -> None:
@@ -38,6 +38,8 @@ def run(
     inarch bench import --json results/bench/import.json
 
     inarch bench check --json results/bench/check.json
+
+    inarch bench save --json results/bench/save.json
     """
     of_train = {"family": family, "models": models, "methods": methods, "batch": batch, "side": side, "threads": threads}
     _refuse_idle(what, of_train | ({"repeats": repeats, "json": json} if what == "report" else {}))
@@ -49,6 +51,8 @@ def run(
         _kept(what, json, lambda: _import(repeats or 10))
     elif what == "check":
         _kept(what, json, lambda: _check(repeats or 5))
+    elif what == "save":
+        _kept(what, json, lambda: _save(repeats or 30))
     else:
         chosen = _words(models), _words(methods)
         _kept(what, json, lambda: _train(family or "vision", *chosen, batch, side, repeats or 5, threads or 1))
@@ -107,3 +111,13 @@ def _check(repeats: int) -> dict[str, Any]:
 
     with ticking(len(SIZES) * (repeats + 1)) as tick:
         return bench_check(repeats=repeats, tick=tick)
+
+
+def _save(repeats: int) -> dict[str, Any]:
+    from inarch.backbones.torchvision import mend_torchvision
+    from inarch.bench.save import STEPS, bench_save
+    from inarch.cli.progress import ticking
+
+    mend_torchvision()
+    with ticking(STEPS + repeats + 2) as tick:
+        return bench_save(repeats=repeats, tick=tick)
