@@ -9,6 +9,9 @@ The model is a merged or never adapted one. What the library's format cannot hol
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import errno
 import os
 import shutil
 import uuid
@@ -19,6 +22,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from inarch import files
 from inarch.backbones.backbone import Backbone, logits
 from inarch.backbones.native import FORMATS, Format, Job
 from inarch.backbones.weights_file import listed
@@ -110,16 +114,36 @@ def _readme(job: Job, form: Format) -> str:
 
 
 def _put_in_place(draft: Path, out: Path) -> None:
+    """Give the draft its name in one step: whoever looks, or is killed, finds the old folder or the new one, each whole."""
     for path in draft.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
+    files.sync_folder(draft)
+    try:
+        os.rename(draft, out)
+    except OSError as problem:
+        if problem.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        if not _exchanged(draft, out):
+            _replaced(draft, out)
+    with contextlib.suppress(OSError):  # until it is synced a power loss may bring the old name back, and that folder is whole too
+        files.sync_folder(out.parent)
+
+
+def _exchanged(draft: Path, out: Path) -> bool:
+    """Let two folders change names in one step, where the system can: the old one is then the draft, which goes."""
+    exchange = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    here, both = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return exchange is not None and exchange(here, os.fsencode(draft), here, os.fsencode(out), both) == 0
+
+
+def _replaced(draft: Path, out: Path) -> None:
+    """In two steps: a kill between them leaves the old folder beside, under a name that ends in ``.old``."""
     old = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.old")
-    if out.exists():
-        os.rename(out, old)
+    os.rename(out, old)
     try:
         os.rename(draft, out)
     except OSError:
-        if old.exists():
-            os.rename(old, out)
+        os.rename(old, out)
         raise
     shutil.rmtree(old, ignore_errors=True)
