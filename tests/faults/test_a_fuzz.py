@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from campaign import damage, fuzz
-from campaign.subjects import AdapterFolder, Checkpoints, tiny_vit
+from campaign.subjects import AdapterFolder, Checkpoints, Files, tiny_vit
 
 from inarch import files
-from inarch.errors import CheckpointError, Corrupt
+from inarch.errors import CheckpointError, Corrupt, Mismatch
 
 COUNT = 1000
 NEWEST = "gen-000002/"
@@ -37,11 +37,15 @@ def checkpoints() -> Checkpoints:
     return Checkpoints()
 
 
-def read(folder: Path, changed: dict[str, bytes]) -> str:
-    """Which generation is read where two were saved and ``changed`` was laid over them."""
-    for name, data in (checkpoints().files | changed).items():
+def lay(folder: Path, contents: Files) -> None:
+    for name, data in contents.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
+
+
+def read(folder: Path, changed: dict[str, bytes]) -> str:
+    """Which generation is read where two were saved and ``changed`` was laid over them."""
+    lay(folder, checkpoints().files | changed)
     return checkpoints().read(folder)[0]
 
 
@@ -97,14 +101,38 @@ def test_an_input_is_the_same_for_the_same_seed():
     assert [fuzz.make(subjects, n, 7).changed for n in range(40)] == [fuzz.make(subjects, n, 7).changed for n in range(40)]
 
 
+@pytest.fixture(scope="module")
+def adapter() -> AdapterFolder:
+    return AdapterFolder("LoRA", tiny_vit())
+
+
+@pytest.mark.row("A8", "a card that says it thawed more, less or something else than its tensors, its digest made right again")
+@pytest.mark.parametrize("thaw", [[], ["norms"], ["head", "norms"]], ids=str)
+def test_what_a_card_thaws_is_what_its_tensors_are(adapter, thaw, tmp_path):
+    """``Mismatch``: values never go into a parameter that ``ungraft`` would not put back."""
+    card = json.loads(adapter.files["adapter.json"]) | {"thaw": thaw}
+    del card["digest"]
+    lay(tmp_path, adapter.files | {"adapter.json": damage.text(card | {"digest": files.sha256(damage.text(card))})})
+    with pytest.raises(Mismatch, match="is not what the adapter trained"):
+        adapter.read(tmp_path)
+
+
+@pytest.mark.row("A5", "half of a surrogate pair, as an escape")
+def test_half_a_character_in_a_card(adapter, tmp_path):
+    """``Corrupt``, as what no file could hold again."""
+    data = adapter.files["adapter.json"]
+    lay(tmp_path, adapter.files | {"adapter.json": data.replace(b'"backbone": "', b'"backbone": "\\ud800')})
+    with pytest.raises(Corrupt, match="not valid JSON"):
+        adapter.read(tmp_path)
+
+
 @pytest.mark.faults
 @pytest.mark.row("A2", "any field of a card replaced by any of 40 values of another kind, its digest made right again")
 @pytest.mark.row("A16", "paths, NUL, %2e, drives and half characters in any field of a card, its digest made right again")
 def test_a_resealed_card_may_hold_anything(tmp_path, tried):
     """A ``CheckpointError``, never an error of the code that tripped over it, and the model untouched; or the same values."""
     subject = AdapterFolder("LoRA with a head", tiny_vit())
-    for name, data in subject.files.items():
-        (tmp_path / name).write_bytes(data)
+    lay(tmp_path, subject.files)
     card = json.loads(subject.files["adapter.json"])
     _, values = subject.read(tmp_path)
     digest, refused = card.pop("digest"), 0

@@ -14,10 +14,10 @@ FAULTS = [
     Fault("moments may be missing or of nothing", STATE, "    _check_moments(moments, trained, found.number)\n", "", f"{FUZZ} -k moment"),
     Fault("a state's numbers may be texts", STATE, "            _check_numbers(record)", "            pass", f"{FUZZ} -k updates"),
     Fault("the fields of a resealed card go unchecked", CARD, "    check(card, path)\n", "", f"{FUZZ} -k anything"),
-    Fault("half a character is read", "inarch/strict_json.py", 'if b"\\\\u" in data:', "if False:", f"{FUZZ} -k anything"),
+    Fault("half a character is read", "inarch/strict_json.py", 'if b"\\\\u" in data:', "if False:", f"{FUZZ} -k character"),
     Fault("a head of any size is built", "inarch/fit.py", "except (ConfigError, ArithmeticError, RuntimeError, TypeError)",
           "except ConfigError", f"{FUZZ} -k anything"),
     Fault("values are not looked at", "inarch/files.py", "        if not finite(tensor):", "        if False:", f"{PEERS} -k 'NaN'"),
     Fault("what is thawed is not compared", "inarch/fit.py",
-          "if {name for name in chosen if not name.startswith(heads)} != set(thawed.values()):", "if False:", f"{FUZZ} -k fuzzed"),
+          "if {name for name in chosen if not name.startswith(heads)} != set(thawed.values()):", "if False:", f"{FUZZ} -k thaws"),
 ]
