@@ -2,7 +2,8 @@
 
     format 1    0.1.0    the fields below that ``_SINCE`` does not name
     format 2    0.1.0    and ``needs``, the oldest inarch that reads the file; ``architecture``; ``source`` in the fingerprint
-A reader knows every format up to its own and refuses a later one; what changes the meaning of a field makes a new format.
+A reader knows every format up to its own and refuses a later one; what changes the meaning of a field makes a new format. The seal,
+``format`` and ``needs`` are the same in all of them, so that a damaged file is never taken for one of a later format.
 """
 
 from __future__ import annotations
@@ -41,10 +42,12 @@ def read_card(folder: Path) -> dict[str, Any]:
         raise Incomplete(f"{str(folder)!r} is not a folder; expected one written by inarch.save, with {CARD} in it")
     data = files.read(path, cap=CARD_CAP)
     card = files.parse_json(data, path)
-    _refuse_other_format(card, path)
     seal = _SEAL.search(data)
-    if seal is None or files.sha256(data[: seal.start()] + data[seal.end() :]) != seal[1].decode() or files.canonical(card) != data:
+    if seal is None or files.sha256(data[: seal.start()] + data[seal.end() :]) != seal[1].decode():
         raise Corrupt(f"{path} was changed after it was written (its digest does not fit); restore the file")
+    _refuse_other_format(card, path)
+    if files.canonical(card) != data:
+        raise Corrupt(f"{path} is not written as inarch writes JSON (docs/format.md); restore the file")
     del card["digest"]
     if not isinstance(card["weights"], str) or not _WEIGHTS.fullmatch(card["weights"]):
         raise Unsafe(f"{path}: weights file {str(card['weights'])[:60]!r} is none that inarch names, and could lie outside the folder; "

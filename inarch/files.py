@@ -28,12 +28,12 @@ from inarch.strict_json import canonical, parse_json
 HEADER_CAP = 1 << 20
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _OLD_PICKLE = re.compile(rb"\(*c\w")  # protocol 0 names what it will call
-_OUTSIDE = re.compile(r"[\x00-\x1f\x7f\\:%]|(^|/)\.{0,2}(/|$)")  # a tensor's name is no path: no `..`, no drive, no escape
+_OUTSIDE = re.compile(r"[\x00-\x1f\x7f\\:%~$]|(^|/)\.{0,2}(/|$)")  # `..`, a drive, a home, an escape
 _KINDS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
           "C64": 8}
 __all__ = [
-    "alone", "canonical", "check_tensors", "discard", "finite", "header", "make_folder", "parse_json", "read", "read_sealed",
+    "alone", "canonical", "check_tensors", "discard", "finite", "header", "make_folder", "outside", "parse_json", "read", "read_sealed",
     "read_start", "refuse_pickle", "sha256", "sweep", "sync_folder", "tensor_bytes", "tensors", "write",
 ]
 
@@ -185,7 +185,7 @@ def header(data: bytes, path: Path) -> dict[str, tuple[str, list[int]]]:
     fields.pop("__metadata__", None)
     end = 0
     for name, entry in sorted(fields.items(), key=lambda item: _offsets(item[1])):
-        if _OUTSIDE.search(name):
+        if outside(name):
             raise Unsafe(f"{path}: a tensor is named {name[:60]!r}, which looks like a path out of its folder")
         if not _whole(entry) or entry["data_offsets"][0] != end:
             raise Corrupt(f"{path}: the safetensors header places {name[:60]!r} where it cannot be ({str(entry)[:120]}); it is damaged")
@@ -193,6 +193,11 @@ def header(data: bytes, path: Path) -> dict[str, tuple[str, list[int]]]:
     if end != len(data) - 8 - length:
         raise Corrupt(f"{path}: its tensors fill {end} bytes of {len(data) - 8 - length}; the file is cut or damaged")
     return {name: (entry["dtype"], entry["shape"]) for name, entry in fields.items()}
+
+
+def outside(name: str) -> bool:
+    """Whether a name that a file tells could be taken for a path out of its folder."""
+    return _OUTSIDE.search(name) is not None
 
 
 def _offsets(entry: Any) -> tuple[int, int]:

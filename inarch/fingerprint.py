@@ -58,22 +58,24 @@ def fingerprint(model: nn.Module, without: frozenset[str] = frozenset(), pristin
 
 
 def architecture(model: nn.Module, without: frozenset[str] = frozenset()) -> dict[str, str]:
-    """Depth of every tower and shape of every kind of tensor, in words: what two backbones of different digests differ in."""
+    """Depth and width of every tower, shape of every kind of matrix, number of tensors: in words, what two backbones differ in."""
     structure, tensors = _walk(model)
-    depths: dict[str, set[str]] = {}
+    chosen = _kept(_CHOSEN, (structure, without), lambda: _choose(model, tensors, without))
+    depths: dict[str, dict[str, None]] = {}
     shapes: dict[str, dict[str, None]] = {}
-    for one in _kept(_CHOSEN, (structure, without), lambda: _choose(model, tensors, without)):
+    for one in chosen:
         tower, layer, kind = one.role.split(".", 2)
         shape = tensors[one.place].shape
         where = f"{tower}.{kind}" if tower != "base" else one.role + (" (patches)" if len(shape) == 4 else "")
-        shapes.setdefault(where, {})["x".join(map(str, shape)) or "one number"] = None
+        if len(shape) > 1 or kind == "norm1.weight":
+            shapes.setdefault(where, {})["x".join(map(str, shape))] = None
         if tower != "base":
-            depths.setdefault(tower, set()).add(layer)
+            depths.setdefault(tower, {})[layer] = None
     told = {where: ", ".join(found) for where, found in shapes.items()}
     for tower, layers in depths.items():
-        width = told.get(f"{tower}.norm1.weight")
+        width = told.pop(f"{tower}.norm1.weight", "")
         told[tower] = f"{len(layers)} layers" + (f" of width {width}" if width else "")
-    return told
+    return told | {"tensors": str(len(chosen))}
 
 
 def compare(stored: Mapping[str, str], found: Mapping[str, str], source: Callable[[], str]) -> Verdict:

@@ -1,6 +1,6 @@
 """Files of the present format, kept for good: every later inarch must read them and compute what is stored beside them.
 
-    python scripts/format_fixtures.py        writes tests/fixtures/format-N, N the format that this checkout writes
+    python scripts/format_fixtures.py        writes tests/fixtures/format-N and generations-M, N and M the formats of this checkout
 
 Backbones are filled by a formula over the roles of their tensors, so that no library's initialisation is asked. What a model computes
 is stored in single precision, computed in double, so that another machine's order of additions does not show. A version that is there
@@ -26,9 +26,10 @@ mend_torchvision()
 import transformers  # noqa: E402
 
 import inarch  # noqa: E402
-from inarch import ARC, VLPET, AdaRing, LoRA, checkpoint, files, roles  # noqa: E402
+from inarch import ARC, VLPET, AdaRing, LoRA, card, files, roles  # noqa: E402
 from inarch.backbones.seats import seat_of  # noqa: E402
 from inarch.backbones.vision_language import VisionLanguage, VisualProjector  # noqa: E402
+from inarch.training import generations  # noqa: E402
 from inarch.training.generations import Generations  # noqa: E402
 
 FIXTURES = Path(__file__).resolve().parents[1] / "tests" / "fixtures"
@@ -128,19 +129,24 @@ def write_generation(folder: Path) -> None:
     Generations(folder).save(tensors, {"run": {"updates": 7, "loss": 0.5}, "scaler": None})
 
 
-def main() -> int:
-    target = FIXTURES / f"format-{checkpoint.FORMAT}"
-    if target.exists():
-        print(f"{target} is there; what a version wrote is never written again", file=sys.stderr)
-        return 1
+def write_adapters(folder: Path) -> None:
     found = {}
     for name, case in CASES.items():
         model = trained(case)
-        inarch.save(model, target / name, extra=case.extra)
+        inarch.save(model, folder / name, extra=case.extra)
         found[name] = output(case, model)
-    write_generation(target / "checkpoints")
-    files.write(target / OUTPUTS, files.tensor_bytes(found))
-    return 0
+    files.write(folder / OUTPUTS, files.tensor_bytes(found))
+
+
+def main() -> int:
+    written = 0
+    for name, write in ((f"format-{card.FORMAT}", write_adapters), (f"generations-{generations.FORMAT}", write_generation)):
+        if (FIXTURES / name).exists():
+            print(f"{FIXTURES / name} is there; what a version wrote is never written again", file=sys.stderr)
+        else:
+            write(FIXTURES / name)
+            written += 1
+    return 0 if written else 1
 
 
 if __name__ == "__main__":

@@ -52,8 +52,10 @@ def in_folder(folder: Path, names: Iterable[str]) -> list[Path]:
     for name in names:
         path = folder / name
         if path.is_file() and path.name.endswith(".index.json"):
-            shards = sorted(set(read_json(path).get("weight_map", {}).values()))
-            return [_present(folder, shard) for shard in shards]
+            listed = read_json(path).get("weight_map")
+            if not isinstance(listed, dict) or not all(isinstance(shard, str) for shard in listed.values()):
+                raise Corrupt(f"{path}: expected weight_map, an object of file names; fetch or copy the folder again")
+            return [_present(folder, shard) for shard in sorted(set(listed.values()))]
         if path.is_file():
             return [path]
     pickles = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
@@ -64,8 +66,8 @@ def in_folder(folder: Path, names: Iterable[str]) -> list[Path]:
 
 
 def _present(folder: Path, name: str) -> Path:
-    if Path(name).name != name:
-        raise Unsafe(f"{folder}: the index names {name!r}, which is outside the folder")
+    if "/" in name or files.outside(name):
+        raise Unsafe(f"{folder}: the index names {name[:60]!r}, which could lie outside the folder")
     if not (folder / name).is_file():
         raise Incomplete(f"{folder}: {name} is listed in the index but is not there; fetch or copy the folder again")
     return folder / name
