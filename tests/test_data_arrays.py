@@ -58,6 +58,7 @@ def test_listed_class_without_training_images_is_noted(tmp_path):
     assert splits.notes == ("1 of 3 classes have no training image (first: 'maybe')",)
 
 
+@pytest.mark.row("C10", "labels that are negative, too large, floats, NaN, too few; arrays of other types and shapes")
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
@@ -79,11 +80,14 @@ def test_listed_class_without_training_images_is_noted(tmp_path):
     ],
 )
 def test_bad_arrays(tmp_path, changed, reason):
+    """`DataError` names array and row before the first step."""
     with pytest.raises(DataError, match=reason):
         load_splits(saved(tmp_path, **changed))
 
 
+@pytest.mark.row("C1", "an .npz that is empty, truncated, overwritten, a pickle")
 def test_damaged_files(tmp_path):
+    """`DataError` names the file; nothing is unpickled."""
     whole = saved(tmp_path).read_bytes()
     for damaged in (b"", b"PK\3\4", whole[:100], whole[:-30], whole[:500] + bytes(64) + whole[564:], b"\x80\x04K\1."):
         (tmp_path / "bad.npz").write_bytes(damaged)

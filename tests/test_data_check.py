@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from inarch.cli import main
 from inarch.data import check
 from inarch.errors import DataError
 from tests.pictures import encoded, pixels, png_bytes, raw_png, three_parts
@@ -22,7 +23,9 @@ def test_good_data(data):
     assert report.counts == {"train": 10, "val": 3, "test": 4, "classes": 2, "bad": 0}
 
 
-def test_every_bad_file_is_listed_with_its_reason(data):
+@pytest.mark.row("C1", "empty, text as .jpg, truncated JPEG, PNG and WebP, other formats, bombs, a dangling link")
+def test_every_bad_file_is_listed_with_its_reason(data, tried, capsys):
+    """`inarch check-data` lists all bad files with the reason (exit 3) and changes nothing."""
     jpeg, webp = (encoded(Image.fromarray(pixels(0, 64, 64)), kind) for kind in ("JPEG", "WEBP"))
     bad = {
         "empty.jpg": (b"", "empty (0 bytes)"),
@@ -45,10 +48,17 @@ def test_every_bad_file_is_listed_with_its_reason(data):
     for name, (_, reason) in bad.items():
         assert reason in found[name], found[name]
     assert found["gone.jpg"].startswith("dangling link")
+    assert main(["check-data", str(data)]) == 3
+    said = capsys.readouterr()
+    assert all(f"/{name}: " in said.out and reason in said.out for name, (_, reason) in bad.items())
+    assert f"{len(bad) + 1} problem(s), listed above" in said.err and f"bad {len(bad) + 1}" in said.out
+    tried(len(bad) + 1)
     assert sorted(file.stat().st_mtime_ns for file in data.rglob("*.png")) == before
 
 
+@pytest.mark.row("C12", "copies of training images in val and test, equal in bytes or in pixels only")
 def test_pictures_shared_between_parts_are_counted(data):
+    """A warning counts them, per pair of parts."""
     for i in (0, 1):
         image = Image.open(data / "train" / "cat" / f"{i}.png")
         image.save(data / "test" / "cat" / f"again {i}.bmp")  # other bytes, equal pixels
@@ -61,13 +71,17 @@ def test_pictures_shared_between_parts_are_counted(data):
     ]
 
 
+@pytest.mark.row("C12", "equal rows of x_train and x_test")
 def test_shared_rows_of_arrays_are_counted(tmp_path):
+    """A warning counts them."""
     x = np.stack([pixels(seed) for seed in range(6)])
     np.savez(tmp_path / "a.npz", x_train=x, y_train=[0, 1] * 3, x_test=x[2:4], y_test=[0, 1], classes=["n", "y"])
     assert check(tmp_path / "a.npz").warnings[0].startswith("2 images (equal pixels) are in train and in test")
 
 
+@pytest.mark.row("C1", "a good PNG called .jpg")
 def test_suffix_that_lies_is_a_warning(data):
+    """Read by its content, with a note that names it."""
     (data / "train" / "cat" / "really a png.jpg").write_bytes(png_bytes(55))
     report = check(data)
     assert report.problems == []

@@ -53,7 +53,9 @@ def test_missing_val_is_drawn_from_train_alone(tmp_path):
     assert (len(splits.train), len(splits.val), len(splits.test)) == (8, 2, 4)
 
 
+@pytest.mark.row("C9", "a class without images in val")
 def test_class_missing_in_val_keeps_the_numbering(tmp_path):
+    """Allowed: the numbers are those of train's list."""
     class_folders(tmp_path / "train", {"a": 2, "b": 2, "c": 2})
     class_folders(tmp_path / "val", {"a": 1, "c": 1}, start=50)
     (tmp_path / "val" / "b").mkdir()
@@ -61,15 +63,19 @@ def test_class_missing_in_val_keeps_the_numbering(tmp_path):
     np.testing.assert_array_equal(splits.val.labels, [0, 2])
 
 
+@pytest.mark.row("C9", "a class that only val or test has")
 @pytest.mark.parametrize("part", ["val", "test"])
 def test_extra_class_is_refused_by_name(tmp_path, part):
+    """`DataError` names an image of it and the nearest known class."""
     class_folders(three_parts(tmp_path) / part, {"dogs": 1}, start=900)
     reason = f"class 'dogs' of {part} is not among the training data; did you mean 'dog'"
     with pytest.raises(DataError, match=rf"dogs/0\.png: {reason}"):
         load_splits(tmp_path)
 
 
+@pytest.mark.row("C11", "hidden folders and files, .ipynb_checkpoints, __MACOSX")
 def test_hidden_folders_and_files_are_ignored(tmp_path):
+    """Ignored: classes and hash are those of the clean folder."""
     plain = load_splits(three_parts(tmp_path))
     class_folders(tmp_path / "train", {".ipynb_checkpoints": 2, "__MACOSX": 1})
     (tmp_path / "train" / "cat" / "._0.png").write_bytes(b"resource fork")
@@ -78,14 +84,18 @@ def test_hidden_folders_and_files_are_ignored(tmp_path):
     assert splits.classes == ("cat", "dog") and splits.sha256 == plain.sha256 and splits.notes == ()
 
 
+@pytest.mark.row("C8", "a class folder of train without images")
 def test_empty_class_folder_is_refused_in_train(tmp_path):
+    """`DataError` names the folder and what else is in it."""
     (three_parts(tmp_path) / "train" / "emu").mkdir()
     (tmp_path / "train" / "emu" / "notes.txt").touch()
     with pytest.raises(DataError, match=r"emu: a class folder without images \(1 other files\)"):
         load_splits(tmp_path)
 
 
+@pytest.mark.row("C11", "stray files that are no images")
 def test_strays_are_counted(tmp_path):
+    """Not used, and a note counts them."""
     for place in ("README.md", "train/labels.txt", "train/cat/Thumbs.db"):
         (three_parts(tmp_path) / place).touch()
     splits = load_splits(tmp_path)
@@ -93,7 +103,9 @@ def test_strays_are_counted(tmp_path):
     assert splits.notes[0].startswith("3 files are not images and were not used (first: ")
 
 
+@pytest.mark.row("C11", "an image in the root or beside the class folders")
 def test_images_beside_class_folders_are_refused(tmp_path):
+    """`DataError` names it."""
     for folder in (three_parts(tmp_path / "a"), tmp_path / "a" / "train", class_folders(tmp_path / "b", {"x": 3, "y": 3})):
         stray = folder / "stray.JPG"
         stray.write_bytes(png_bytes(77))
@@ -102,13 +114,17 @@ def test_images_beside_class_folders_are_refused(tmp_path):
         stray.unlink()
 
 
+@pytest.mark.row("C5", "a TIFF among the images of a class")
 def test_images_of_a_refused_format_are_named_not_dropped(tmp_path):
+    """`DataError` names it; it is not dropped in silence."""
     (three_parts(tmp_path) / "train" / "cat" / "scan.TIF").write_bytes(b"II*\0" + bytes(20))
     with pytest.raises(DataError, match=r"scan\.TIF: a TIFF file; accepted are JPEG"):
         load_splits(tmp_path)
 
 
+@pytest.mark.row("C11", "folders of equal names in two classes")
 def test_images_in_deeper_folders_belong_to_their_class(tmp_path):
+    """Their images belong to the class above them."""
     class_folders(tmp_path / "x", {"same": 3})
     class_folders(tmp_path / "y", {"same": 3}, start=10)
     splits = load_splits(tmp_path, val_fraction=0)
@@ -116,14 +132,18 @@ def test_images_in_deeper_folders_belong_to_their_class(tmp_path):
     np.testing.assert_array_equal(splits.train.labels, [0, 0, 0, 1, 1, 1])
 
 
+@pytest.mark.row("C14", "class folders that differ only in case or in Unicode form")
 @pytest.mark.parametrize("twins", [("Cat", "cat"), (COMPOSED, SPLIT_UP)])
 def test_twin_names_are_refused(tmp_path, twins):
+    """`DataError` names both."""
     class_folders(tmp_path, {twins[0]: 2, twins[1]: 2, "dog": 2})
     with pytest.raises(DataError, match="differ only in case or Unicode form"):
         load_splits(tmp_path)
 
 
+@pytest.mark.row("C14", "a class NFC in train, NFD in val")
 def test_class_name_in_another_unicode_form_is_the_same_class(tmp_path):
+    """One class."""
     class_folders(tmp_path / "train", {COMPOSED: 2, "tea": 2})
     class_folders(tmp_path / "val", {SPLIT_UP: 1}, start=50)
     splits = load_splits(tmp_path)
@@ -131,7 +151,9 @@ def test_class_name_in_another_unicode_form_is_the_same_class(tmp_path):
     np.testing.assert_array_equal(splits.val.labels, [0])
 
 
+@pytest.mark.row("C11", "class folders with a blank at the end, control characters, bytes that are not UTF-8")
 def test_blank_or_undecodable_class_names_are_refused(tmp_path):
+    """`DataError` shows the name with escapes."""
     for name in ("cat ", os.fsdecode(b"caf\xe9"), "a\nb"):
         root = class_folders(tmp_path / "data", {name: 2, "dog": 2})
         with pytest.raises(DataError, match=r"class folder .*; rename it"):
@@ -139,7 +161,9 @@ def test_blank_or_undecodable_class_names_are_refused(tmp_path):
         shutil.rmtree(root)
 
 
+@pytest.mark.row("C14", "emoji, right to left, surrogate bytes and line breaks in names")
 def test_any_file_name_works(tmp_path):
+    """All are read, and their names can be printed."""
     names = ["with blank.png", "日本.png", "🐈.png", "שלום.png", os.fsdecode(b"byte\xff.png"), "new\nline.png"]
     class_folders(tmp_path, {"猫 🐈": 3, "dog": 3})
     for seed, name in enumerate(names):
@@ -150,7 +174,9 @@ def test_any_file_name_works(tmp_path):
     "".join(splits.train.names).encode()  # printable on any stream
 
 
+@pytest.mark.row("C13", "links that dangle, loop, contain themselves or leave the folder; links that stay inside")
 def test_links(tmp_path):
+    """`DataError` names the link, and no walk runs in a circle; a link to an image inside is read."""
     root, outside = class_folders(tmp_path / "data", {"a": 2, "b": 2}), tmp_path / "outside.png"
     outside.write_bytes(png_bytes(5))
     (tmp_path / "elsewhere").mkdir()
@@ -173,7 +199,9 @@ def test_links(tmp_path):
     assert len(load_splits(tmp_path / "shortcut", val_fraction=0).train) == 5
 
 
+@pytest.mark.row("C13", "train/ itself a link to elsewhere")
 def test_train_linked_from_outside_is_named(tmp_path):
+    """`DataError` names the link."""
     three_parts(tmp_path / "data")
     (tmp_path / "data" / "train").rename(tmp_path / "train")
     (tmp_path / "data" / "train").symlink_to(tmp_path / "train")
@@ -181,7 +209,9 @@ def test_train_linked_from_outside_is_named(tmp_path):
         load_splits(tmp_path / "data")
 
 
+@pytest.mark.row("C16", "no images, one class, one image per class")
 def test_too_little_is_refused(tmp_path):
+    """`DataError` says what is too few."""
     cases = {
         "no training images found": {},
         r"1 class \['a'\]; a classifier needs at least 2": {"a": 3},
@@ -195,7 +225,9 @@ def test_too_little_is_refused(tmp_path):
             load_splits(class_folders(root, counts))
 
 
+@pytest.mark.row("C11", "both val/ and valid/, or no train/")
 def test_layouts_that_could_mean_two_things_are_refused(tmp_path):
+    """`DataError` names the folders."""
     three_parts(tmp_path)
     class_folders(tmp_path / "valid", {"cat": 1}, start=600)
     with pytest.raises(DataError, match=r"both val/ and valid/ could be val"):

@@ -103,7 +103,9 @@ def test_columns(monkeypatch):
         load_splits(given(monkeypatch, two.remove_columns(["pic", "other"])))
 
 
+@pytest.mark.row("C10", "rows of a `datasets` table without label, with a broken image, without image")
 def test_bad_rows_are_named(monkeypatch):
+    """Each is listed by split and row."""
     table = rows(range(6)).to_dict()
     table["y"][2] = -1
     table["pic"][4] = {"bytes": b"nonsense", "path": None}

@@ -5,7 +5,10 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -113,16 +116,19 @@ def test_cache_of_random_views_is_refused():
         imageset(cache=True)
 
 
+@pytest.mark.row("C2", "a file truncated after the check, read by 0 or 1 workers")
 @pytest.mark.usefixtures("short_goodbye")
 @pytest.mark.parametrize("workers", [0, 1])
 def test_file_that_goes_bad_during_training_is_named(tmp_path, workers):
+    """`DataError` names file, image and epoch."""
     root = class_folders(tmp_path, {"a": 3, "b": 3})
     dataset = ImageSet(load_splits(root, val_fraction=0).train, Transform(Preprocess(size=8)))
     dataset.set_epoch(2)
     file = root / "b" / "1.png"
     file.write_bytes(file.read_bytes()[:50])
-    with pytest.raises(DataError, match=r"b/1\.png: a PNG file.* \(image 4, epoch 2\)"):
+    with pytest.raises(DataError, match=r"b/1\.png: a PNG file.* \(image 4, epoch 2\)") as caught:
         list(batches(DataLoader(dataset, batch_size=2, num_workers=workers)))
+    assert str(caught.value).startswith(str(file)) and "\n" not in str(caught.value)  # no traceback of the worker
 
 
 class Killed(Dataset):
@@ -138,16 +144,22 @@ class Killed(Dataset):
         return i
 
 
+@pytest.mark.row("C17", "SIGKILL of a loader process while the next batch is awaited")
 @pytest.mark.usefixtures("short_goodbye")
 def test_worker_that_dies_is_a_data_error():
-    start = time.monotonic()
+    """`DataError` within 10 s, and no process is left."""
+    start, before = time.monotonic(), children()
     with pytest.raises(DataError, match="a data worker process died: "):
-        list(batches(DataLoader(Killed(), num_workers=1)))
+        list(batches(DataLoader(Killed(), num_workers=2)))
     assert time.monotonic() - start < 10
+    gc.collect()  # the iterator ends its other worker
+    assert children() <= before
 
 
+@pytest.mark.row("C17", "SIGKILL of a loader process during a step")
 @pytest.mark.usefixtures("short_goodbye")
 def test_worker_that_dies_during_a_step_is_a_data_error():
+    """`DataError` as soon as torch reports it."""
     died = r"a data worker process died: DataLoader worker \(pid \d+\) is killed by signal"
     with pytest.raises(DataError, match=died), workers_alive():
         for _ in DataLoader(Killed(), num_workers=1, prefetch_factor=8):
@@ -162,11 +174,43 @@ class Broken(Dataset):
         raise RuntimeError("something else")
 
 
-@pytest.mark.usefixtures("short_goodbye")
-@pytest.mark.parametrize("workers", [0, 1])
-def test_other_errors_pass_through(workers):
+def test_other_errors_pass_through():
     with pytest.raises(RuntimeError, match="something else"):
-        list(batches(DataLoader(Broken(), num_workers=workers)))
+        list(batches(DataLoader(Broken())))
+
+
+@pytest.mark.row("C17", "an exception in a loader process")
+@pytest.mark.usefixtures("short_goodbye")
+def test_a_worker_that_fails_is_a_data_error():
+    """`DataError` in one line, and no process is left."""
+    before = children()
+    with pytest.raises(DataError, match=r"^a data worker process failed: RuntimeError: something else; resume with workers=0"):
+        list(batches(DataLoader(Broken(), num_workers=2)))
+    gc.collect()
+    assert children() <= before
+
+
+@pytest.mark.row("C17", "threads of the main process that hold a lock while loader processes are forked")
+def test_threads_beside_workers():
+    """The batches are those of a run without threads and without workers."""
+    over = threading.Event()
+    busy = [threading.Thread(target=lambda: [x for x in iter(over.is_set, True) if torch.ones(64).sum() < 0]) for _ in range(3)]
+    for thread in busy:
+        thread.start()
+    try:
+        dataset = imageset()
+        assert torch.equal(epoch(dataset, 0), epoch(dataset, 2))
+    finally:
+        over.set()
+        for thread in busy:
+            thread.join()
+
+
+def children() -> set[str]:
+    """Processes below this one, dead ones that nobody waited for included."""
+    with suppress(FileNotFoundError):  # a thread that ends meanwhile
+        return {pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
+    return children()
 
 
 def test_table_of_unequal_lengths_is_refused():

@@ -49,6 +49,7 @@ def test_csv_and_jsonl_agree(images):
     assert {name: from_csv.classes[c] for name, c in zip(first.names, first.labels, strict=True)} == expected
 
 
+@pytest.mark.row("C15", "a byte-order mark, CRLF, blanks, quotes")
 @pytest.mark.parametrize(
     "text",
     [
@@ -60,6 +61,7 @@ def test_csv_and_jsonl_agree(images):
     ids=["byte-order mark", "crlf", "blanks", "quotes"],
 )
 def test_habits_of_editors_change_nothing(images, text):
+    """The same data set, by its hash."""
     assert load_splits(csv(images, text)).sha256 == load_splits(csv(images, table(), "plain.csv")).sha256
 
 
@@ -76,7 +78,9 @@ def test_split_column(images):
     assert (len(splits.train), len(splits.val), len(splits.test)) == (6, 3, 3)
 
 
+@pytest.mark.row("C9", "a class that only the test rows of a table have")
 def test_class_of_the_test_part_alone_is_refused(images):
+    """`DataError` names the class."""
     file = csv(images, "path,label,split\nimg 0.png,a,train\nimg 1.png,b,train\nimg 2.png,c,test\n")
     with pytest.raises(DataError, match="class 'c' of test is not among the training data"):
         load_splits(file)
@@ -108,12 +112,16 @@ def test_letters_that_differ_in_case_are_two_classes_with_a_note(images):
     assert "labels that differ only in case are kept apart: 'CAT' and 'cat'" in splits.notes
 
 
+@pytest.mark.row("C14", "labels of a table in NFC and NFD")
 def test_labels_in_two_unicode_forms_are_refused(images):
+    """`DataError` names both."""
     file = csv(images, table().replace("cat", "caf\u00e9").replace("dog", "cafe\u0301"))
     assert "differ only in Unicode form" in problems(file)[0]
 
 
+@pytest.mark.row("C10", "rows missing, listed twice, with labels empty, negative or float")
 def test_each_bad_row_is_named_by_line(images):
+    """Each is listed by its line."""
     bad = ["img 1.png,cat", "gone.png,cat", ",cat", "img 0.png,", "text.csv,-1", "../img,1.5"]
     found = problems(csv(images, table("\n".join(bad))))
     assert [line.split(":")[:2] for line in found[:5]] == [["table.csv", str(n)] for n in (14, 15, 16, 17, 17)]
@@ -122,6 +130,7 @@ def test_each_bad_row_is_named_by_line(images):
     assert any("label 1.5 is not a class" in line for line in found)
 
 
+@pytest.mark.row("C10", "labels 1.0, null, true, a list and NaN in JSON lines")
 @pytest.mark.parametrize(
     ("label", "reason"),
     [
@@ -133,6 +142,7 @@ def test_each_bad_row_is_named_by_line(images):
     ],
 )
 def test_bad_json_labels(images, label, reason):
+    """`DataError` with the line."""
     rows = [{"path": path, "label": name} for path, name in ROWS[:-1]] + [{"path": ROWS[-1][0], "label": label}]
     (found,) = problems(jsonl(images, rows))
     assert found.startswith("table.jsonl:12: ") and reason in found
@@ -146,6 +156,7 @@ def test_missing_cell_of_one_row(images):
     ]
 
 
+@pytest.mark.row("C15", "a table with missing quotes, NUL, a cell of 200,000 characters, a column twice, no rows")
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -159,19 +170,24 @@ def test_missing_cell_of_one_row(images):
     ],
 )
 def test_malformed_csv(images, text, reason):
+    """`DataError` with the line."""
     with pytest.raises(DataError, match=reason):
         load_splits(csv(images, text))
 
 
+@pytest.mark.row("C15", "JSON lines with broken, nested or duplicate keys, or lists")
 @pytest.mark.parametrize("line", ['{"path": "a"', "[1, 2]", '{"path": "a", "path": "b"}', "[" * 100_000])
 def test_malformed_jsonl(images, line):
+    """`DataError` with the line."""
     file = jsonl(images, [{"path": path, "label": label} for path, label in ROWS])
     file.write_text(file.read_text() + "\n" + line)
     with pytest.raises(DataError, match=r"table\.jsonl:13: "):
         load_splits(file)
 
 
+@pytest.mark.row("C15", "a table in Latin-1")
 def test_other_encodings_are_refused(images):
+    """`DataError` with the byte."""
     (images / "table.csv").write_bytes(table("a.png,caf\xe9\n").encode("latin-1"))
     with pytest.raises(DataError, match=r"table\.csv: not UTF-8 at byte \d+; save the table as UTF-8"):
         load_splits(images / "table.csv")

@@ -93,6 +93,7 @@ def test_stored_class_list_keeps_its_numbering(tmp_path):
     np.testing.assert_array_equal(splits.train.labels, [1] * 6 + [0] * 4)
 
 
+@pytest.mark.row("C10", "classes of the data and of the stored list that differ")
 @pytest.mark.parametrize(
     ("stored", "reason"),
     [
@@ -102,11 +103,14 @@ def test_stored_class_list_keeps_its_numbering(tmp_path):
     ],
 )
 def test_stored_class_list_that_differs_is_refused(tmp_path, stored, reason):
+    """`DataError` names the class, and the nearest known one."""
     with pytest.raises(DataError, match=reason):
         load_splits(three_parts(tmp_path), classes=stored)
 
 
+@pytest.mark.row("C1", "on_bad_image='skip' and one bad image in 121")
 def test_skip_drops_bad_images_before_drawing(tmp_path):
+    """It is removed before anything is drawn: split and hash are those of the clean folder; the report names and counts it."""
     root = class_folders(tmp_path / "data", {"a": 60, "b": 60})
     clean = load_splits(root)
     (root / "a" / "bad.png").write_bytes(b"broken")
@@ -118,7 +122,9 @@ def test_skip_drops_bad_images_before_drawing(tmp_path):
     assert "1 bad images were skipped" in splits.notes[0]
 
 
+@pytest.mark.row("C1", "on_bad_image='skip' and more than 1 % bad")
 def test_skip_has_a_limit(tmp_path):
+    """`DataError` with both counts."""
     root = class_folders(tmp_path, {"a": 60, "b": 60})
     for name in ("bad.png", "worse.png"):
         (root / "a" / name).write_bytes(b"broken")
@@ -126,14 +132,18 @@ def test_skip_has_a_limit(tmp_path):
         load_splits(root, on_bad_image="skip")
 
 
+@pytest.mark.row("C8", "on_bad_image='skip' and the only image of a class is bad")
 def test_skip_never_empties_a_class(tmp_path):
+    """`DataError` names the class."""
     root = class_folders(tmp_path, {"a": 60, "b": 60, "c": 1})
     (root / "c" / "0.png").write_bytes(b"broken")
     with pytest.raises(DataError, match="class 'c' has no readable training image left"):
         load_splits(root, on_bad_image="skip")
 
 
+@pytest.mark.row("C12", "a training image copied to test, seen by training")
 def test_same_picture_on_both_sides_is_noted(tmp_path):
+    """A note of the run counts it."""
     root = three_parts(tmp_path)
     (root / "test" / "cat" / "copy.png").write_bytes((root / "train" / "cat" / "0.png").read_bytes())
     assert load_splits(root).notes[0].startswith("1 images (equal pixels) are in train and in test")

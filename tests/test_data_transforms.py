@@ -109,10 +109,14 @@ def test_none_ignores_the_key():
     assert torch.equal(transform(image), transform(image, key=(3, 2, 1)))
 
 
+@pytest.mark.row("C7", "1 x 5000 and 5000 x 1 images through resize and crop")
 @pytest.mark.parametrize("shape", [(1, 5000), (5000, 1)])
 @pytest.mark.parametrize("augment", ["none", "fgvc"])
 def test_strips_need_no_memory(shape, augment):
-    """Resized whole, a 1 x 5000 strip would have 327 million pixels; the window alone is what a slice of it gives."""
+    """The window alone is computed.
+
+    Resized whole, a 1 x 5000 strip would have 327 million pixels; the window alone is what a slice of it gives.
+    """
     strip = pixels(9, *shape)
     transform = Transform(Preprocess(size=224, resize=256, fit="crop", interpolation="nearest"), augment)
     assert transform(Image.fromarray(strip), key=(0, 0, 0)).shape == (3, 224, 224)

@@ -43,14 +43,18 @@ def test_released_protocol(task):
         load_splits(task, protocol="paper")
 
 
+@pytest.mark.row("C10", "a label of the test list above the classes of training")
 def test_test_label_beyond_the_classes_is_refused(task):
+    """`DataError` names the class."""
     with (task / "test.txt").open("a") as file:
         file.write("images here/0.png 7\n")
     with pytest.raises(DataError, match="class '7' of test is not among the listed classes"):
         load_splits(task)
 
 
+@pytest.mark.row("C10", "a VTAB-1k list with duplicate lines and labels missing, negative, float, huge")
 def test_each_bad_line_is_named(task):
+    """Each is listed by its line."""
     here = "images here"
     bad = [f"{here}/0.png 1", f"{here}/9.png", "gone.png 2", f"{here}/10.png -1", f"{here}/11.png 1.0", "a.png 9999999"]
     (task / "train800.txt").write_text("images here/0.png 0\nimages here/1.png 1\n" + "\n".join(bad))

@@ -117,7 +117,9 @@ def test_no_shots_means_all_images(split) -> None:
     assert (len(base.train), len(base.val)) == (18, 15) and base.notes == ()
 
 
+@pytest.mark.row("C8", "a class with fewer images than shots")
 def test_a_class_with_too_few_keeps_all(split) -> None:
+    """All of them are used, and a note names the class."""
     base = read_fewshot(split[0], shots=16).learn()
     assert len(base.train) == 18 and len({*base.train.names}) == 18 and len(base.val) == 12
     assert base.notes == ("3 classes have fewer than 16 training images, and use all they have: "
@@ -274,7 +276,9 @@ def test_bad_wishes(split, wish: dict, reason: str) -> None:
         read_fewshot(split[0], **wish)
 
 
+@pytest.mark.row("C1", "a broken image among few-shot data")
 def test_bad_images_of_the_half_that_is_asked_for(split) -> None:
+    """`DataError` names the file when its half is opened."""
     address, content, images = split
     novel = next(row[0] for row in content["test"] if row[1] == 4)
     (images / novel).write_bytes(b"")
@@ -286,7 +290,9 @@ def test_bad_images_of_the_half_that_is_asked_for(split) -> None:
         read_fewshot(address, shots=2, on_bad_image="skip").held()
 
 
+@pytest.mark.row("C1", "on_bad_image='skip' in few-shot data")
 def test_skipped_images(tmp_path: Path) -> None:
+    """Removed and counted, up to the share of 1 %."""
     write_split(tmp_path / "s.json", tmp_path, sizes={"train": 2, "val": 2, "test": 60})
     (tmp_path / NAMES[0] / "test_000.jpg").write_bytes(b"text")
     base = read_fewshot(tmp_path / "s.json", shots=2, on_bad_image="skip").learn()

@@ -152,13 +152,17 @@ BAD = {
     "a blank caption": ({"captions": ["  "]}, r"captions\[0\] is blank"),
     "no text": ({"captions": [3]}, r"captions\[0\] is 3; expected a text"),
     "NUL": ({"captions": ["a\0"]}, "holds a NUL character"),
+    "half a character": ({"captions": ["a\ud800"]}, "holds half a character"),
+    "a megabyte": ({"captions": ["a" * (1 << 20)]}, "has 1,048,576 characters; at most 100,000 make one text"),
     "unknown part": ({"split": "dev"}, "split is 'dev'; expected train, val or test"),
     "two parts": ({"image": "0.png", "split": "test"}, "0.png is in train by an earlier row, here in test"),
 }
 
 
+@pytest.mark.row("C15", "captions empty, blank, of 1 MB, with NUL or half a character; missing image, wrong split, an image in two parts")
 @pytest.mark.parametrize("kind", BAD)
 def test_bad_rows(tmp_path: Path, kind: str) -> None:
+    """`DataError` with the line."""
     change, reason = BAD[kind]
     rows = ten(split="train")
     rows[2] |= change
@@ -166,7 +170,9 @@ def test_bad_rows(tmp_path: Path, kind: str) -> None:
         read_captions(jsonl(tmp_path, rows))
 
 
+@pytest.mark.row("C15", "several bad rows and a bad image in one table of captions")
 def test_all_problems_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`inarch check-data` lists all of them (exit 3)."""
     rows = ten()
     for k, (change, _) in enumerate([BAD["no image"], BAD["an empty caption"], BAD["NUL"]]):
         rows[k] |= change
@@ -195,7 +201,9 @@ def test_bad_wishes(tmp_path: Path) -> None:
         read_captions(tmp_path / "empty.jsonl")
 
 
+@pytest.mark.row("C1", "a broken image in a table of captions")
 def test_unreadable_image(tmp_path: Path) -> None:
+    """`DataError` names the file."""
     file = jsonl(tmp_path, ten())
     (tmp_path / "5.png").write_bytes(b"words")
     with pytest.raises(DataError, match=r"5\.png: not an image"):

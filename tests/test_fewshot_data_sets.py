@@ -138,7 +138,9 @@ def test_broken_imagenet(tmp_path: Path) -> None:
     refused(tmp_path, "ImageNet", "images/val: no class folders; expected one per class")
 
 
+@pytest.mark.row("C8", "an empty class folder of ImageNet")
 def test_an_empty_class_folder(tmp_path: Path) -> None:
+    """`DataError` names it."""
     place = one(tmp_path, "ImageNetSketch")
     shutil.rmtree(place / "images" / wnid(3))
     (place / "images" / wnid(3)).mkdir()
@@ -200,8 +202,10 @@ BAD_ROWS = {
 }
 
 
+@pytest.mark.row("C10", "rows of a published split file with other types, labels, paths")
 @pytest.mark.parametrize("kind", BAD_ROWS)
 def test_bad_rows(tmp_path: Path, kind: str) -> None:
+    """`DataError` with part and row."""
     row, reason = BAD_ROWS[kind]
     rows = content(tmp_path)
     rows["train"][0] = row
@@ -242,6 +246,7 @@ def test_bad_files(tmp_path: Path, kind: str) -> None:
         read_fewshot(f"split:{tmp_path}/s.json")
 
 
+@pytest.mark.row("C15", "a split file that is broken JSON, nested, of another encoding")
 @pytest.mark.parametrize("text, reason", [
     (b"{", "broken JSON: .*; fetch the split file again"),
     (b"[]", "a JSON list; expected an object with train, val and test"),
@@ -249,6 +254,7 @@ def test_bad_files(tmp_path: Path, kind: str) -> None:
     (b"\xff\xfe", "not UTF-8 at byte 0"),
 ])  # fmt: skip
 def test_broken_json(tmp_path: Path, text: bytes, reason: str) -> None:
+    """`DataError` names the file."""
     (tmp_path / "s.json").write_bytes(text)
     with pytest.raises(DataError, match=reason):
         read_fewshot(f"split:{tmp_path}/s.json")

@@ -51,6 +51,7 @@ def one(folder: Path, *rows: dict[str, Any], images: int = 1) -> Path:
 
 # every bad row has its line
 
+@pytest.mark.row("C15", "questions empty, blank, of 1 MB, with NUL or half a character; wrong split, image or id")
 @pytest.mark.parametrize(("row", "reason"), [
     ({"question": ""}, "question is empty"),
     ({"question": " \t"}, "question is blank"),
@@ -79,10 +80,12 @@ def one(folder: Path, *rows: dict[str, Any], images: int = 1) -> Path:
     ({"spilt": "x"}, None),
 ])  # fmt: skip
 def test_bad_questions(tmp_path: Path, row: dict, reason: str | None) -> None:
+    """`DataError` with the line."""
     found = problems(one(tmp_path, QUESTION | row))
     assert found == ([f"own.jsonl:2: {reason}"] if reason else [])  # a slip beside the right key is a note
 
 
+@pytest.mark.row("C15", "answers empty, of another type, with scores out of range")
 @pytest.mark.parametrize(("row", "reason"), [
     ({"answers": []}, "answers is empty; expected at least one text"),
     ({"answers": ["x", ""]}, "answers[1] is empty"),
@@ -97,10 +100,12 @@ def test_bad_questions(tmp_path: Path, row: dict, reason: str | None) -> None:
     ({"anwser": "x"}, "unknown key 'anwser'; did you mean 'answer'?"),
 ])  # fmt: skip
 def test_bad_answers(tmp_path: Path, row: dict, reason: str) -> None:
+    """`DataError` with the line."""
     bare = {key: value for key, value in QUESTION.items() if key != "answer"}
     assert problems(one(tmp_path, bare | row))[0] == f"own.jsonl:2: {reason}"
 
 
+@pytest.mark.row("C15", "captions empty, of 1 MB, with NUL or half a character")
 @pytest.mark.parametrize(("row", "reason"), [
     ({"caption": ""}, "caption is empty"),
     ({"captions": ["a", "x" * 1_000_000]}, "captions[1] has 1,000,000 characters; at most 100,000 make one text"),
@@ -110,11 +115,14 @@ def test_bad_answers(tmp_path: Path, row: dict, reason: str) -> None:
     ({"captoins": ["a"]}, "unknown key 'captoins'; did you mean 'captions'?"),
 ])  # fmt: skip
 def test_bad_captions(tmp_path: Path, row: dict, reason: str) -> None:
+    """`DataError` with the line."""
     base = {"image": "0.png", "split": "train"}
     assert problems(write_own(tmp_path, [base | {"caption": "red"}, base | row], 1))[0] == f"own.jsonl:2: {reason}"
 
 
+@pytest.mark.row("C15", "lines of broken JSON, duplicate keys, other encodings")
 def test_broken_lines_and_good_ones_after_them(tmp_path: Path) -> None:
+    """Each is listed by its line, and the lines after it are read."""
     file = one(tmp_path, QUESTION)
     lines = [file.read_bytes(), b'{"image": "0.png", "question"\n', b"[1, 2]\n", b'{"id": 1, "id": 2}\n', b"\xff\xfe\n",
              b"[" * 90_000 + b"\n", json.dumps(QUESTION | {"answer": ""}).encode() + b"\n"]
@@ -255,7 +263,9 @@ def test_bad_video_captions_and_subtitles(tmp_path: Path) -> None:
 
 # images and features
 
+@pytest.mark.row("C15", "images of questions that are missing or truncated")
 def test_missing_and_broken_images_are_all_listed(tmp_path: Path) -> None:
+    """Each is listed once, with the number of questions that need it."""
     rows = [QUESTION | {"image": f"{n % 4}.png"} for n in range(8)]
     file = write_own(tmp_path, rows, 4)
     whole = (tmp_path / "1.png").read_bytes()
@@ -324,7 +334,9 @@ def pairs_of(task: str, *examples: tuple[str, Any], part: str = "train") -> Pair
     return Pairs(PROTOCOLS[task], {part: made}, "", "here")
 
 
+@pytest.mark.row("C15", "texts longer than the task allows")
 def test_long_texts_are_counted() -> None:
+    """Cut as configured, and counted in a note."""
     words = [(" ".join(["a"] * n), (("b", 1.0),)) for n in (17, 18, 19, 20)]
     report = check_tokens(pairs_of("vqa", *words), Tokens())
     assert report.counts == {"train texts cut": 2, "train targets cut": 0, "train targets outside the tokenizer": 0}
@@ -339,7 +351,9 @@ def test_text_without_a_limit_must_fit_the_model() -> None:
     assert [str(problem) for problem in report.problems] == [f"here: {reason}"]
 
 
+@pytest.mark.row("C15", "answers longer than the task allows")
 def test_long_answers_are_counted() -> None:
+    """Cut as configured, and counted in a note."""
     long = " ".join(["b"] * 9)
     report = check_tokens(pairs_of("vqa", ("a", ((long, 0.3), ("b", 1.0))), ("a", (("b", 1.0),)), ("a", ()), part="val"), Tokens())
     assert report.counts["val targets cut"] == 1

@@ -73,7 +73,9 @@ def test_two_images_and_a_protocol_by_name(tmp_path: Path) -> None:
         read_pairs(file)
 
 
+@pytest.mark.row("C15", "a byte-order mark and blank lines in JSON lines")
 def test_byte_order_mark_and_blank_lines(tmp_path: Path) -> None:
+    """Read as if they were not there."""
     plain = read_pairs(write_own(tmp_path, asked(6, split="train"), images=3)).sha256
     file = tmp_path / "own.jsonl"
     file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes() + b"\r\n   \n")

@@ -341,8 +341,9 @@ def test_selection_without_validation_is_refused(nursery, tmp_path):
         train(nursery.recipe(tmp_path / "run", data=str(tmp_path / "d.npz"), val_fraction=0.0, selection="val"))
 
 
+@pytest.mark.row("C2", "an image truncated in the middle of a run")
 def test_an_image_that_goes_bad_is_named_and_the_run_can_go_on(nursery, tmp_path):
-    """Truncated after the check: DataError with file, epoch and index; restored, the run ends as if nothing had been."""
+    """`DataError` names file, epoch and index and keeps the checkpoint; with the file restored the run is resumed and ends."""
     from PIL import Image
 
     root = tmp_path / "images"

@@ -75,9 +75,22 @@ def workers_alive() -> Iterator[None]:
 
 
 def batches(loader: Iterable[Any]) -> Iterator[Any]:
-    """The batches of a ``DataLoader``; a worker that dies, or whose pipe breaks, is a ``DataError``."""
+    """The batches of a ``DataLoader``; a worker that dies, that fails, or whose pipe breaks, is a ``DataError``."""
     with workers_alive():
         try:
             yield from loader
         except (OSError, EOFError) as error:
             raise DataError(f"a data worker process died: {error!r}; use fewer workers, or none, and resume") from error
+        except Exception as error:
+            if "in DataLoader worker process" not in str(error):
+                raise
+            raise _from_worker(error) from error
+
+
+def _from_worker(error: Exception) -> DataError:
+    """What a worker said, without the traceback that torch puts before it."""
+    kind, ours, said = str(error).rpartition(f"{DataError.__module__}.{DataError.__name__}: ")
+    if ours:
+        return DataError(said.strip())
+    last = kind.strip().splitlines()[-1] if kind else str(error).strip().splitlines()[-1]
+    return DataError(f"a data worker process failed: {last}; resume with workers=0 to see where")

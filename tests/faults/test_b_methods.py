@@ -142,7 +142,9 @@ def test_nothing_is_read_or_built_before_the_recipe_is_right(monkeypatch: pytest
 
 
 BEYOND = [("arc", {"rank": 17}, "17"), ("lora", {"rank": 17}, "17"), ("arc", {"layers": [2]}, "layer 2"),
-          ("arc", {"layers": "2:"}, "none of 2"), ("arc", {"layers": [0, -2]}, "twice"), ("arc", {"towers": ["text"]}, "text"), ("compacter", {"division": 3, "rank": 3}, "3")]
+          ("arc", {"layers": "2:"}, "none of 2"),
+          ("arc", {"layers": [0, -2]}, "twice"),
+          ("arc", {"towers": ["text"]}, "text"), ("compacter", {"division": 3, "rank": 3}, "3")]
 
 
 @pytest.mark.row("B3", "a rank above the width, or a layer beyond the last")
