@@ -60,12 +60,12 @@ PARTS: dict[str, tuple[Callable[[Report], str], Callable[[Report], bool]]] = {  
 
 def run(name: str, console: Console) -> Report:
     """One part: what it found, how long it took, and what it was found with."""
-    started = time.perf_counter()
+    started, load = time.perf_counter(), os.getloadavg()[0]
     found = importlib.import_module(f"campaign.{name}").run(lambda line: console.print(f"  {line}", highlight=False))
     return {"passed": bool(PARTS[name][1](found)), "seconds": round(time.perf_counter() - started, 1), "found": found, "made": {
         "when": provenance.now(), "commit": provenance.commit(), "command": provenance.command(),
         "versions": provenance.versions((*provenance.PACKAGES, "peft")),
-        "hardware": f"{provenance.hardware('cpu', 1, torch.get_num_threads())}, {os.cpu_count()} cores"}}
+        "hardware": f"{provenance.hardware('cpu', 1, torch.get_num_threads())}, {os.cpu_count()} cores", "load_at_start": load}}
 
 
 def table(parts: dict[str, Report], ran: list[str]) -> Table:
