@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -80,19 +80,34 @@ def read(path: Path) -> dict[str, Array]:
 
 
 def _refuse_bomb(path: Path) -> None:
-    """Weights hardly shrink when compressed, and a ViT has hundreds of arrays; each says truly how large it is."""
+    """Weights hardly shrink when compressed, a ViT has hundreds of arrays, and each is as large as it says: seen before one is read."""
     with path.open("rb") as raw:
         if not zipfile.is_zipfile(raw):
             return
         with zipfile.ZipFile(raw) as archive:
             entries = archive.infolist()
-    size, told = path.stat().st_size, sum(entry.file_size for entry in entries)
-    if len(entries) > ENTRIES or told > GROWTH * size:
-        raise Unsafe(f"{path}: {len(entries)} arrays of {told:,} bytes in a file of {size:,}; expected at most {ENTRIES} arrays and "
+            _refuse_numbers(path, len(entries), sum(entry.file_size for entry in entries))
+            for entry in entries:
+                if not _ARRAY.fullmatch(entry.filename):
+                    raise Unsafe(f"{path}: holds {entry.filename[:60]!r}; expected arrays under names such as Transformer/posembed.npy")
+                with archive.open(entry) as file:
+                    _refuse_lie(path, entry, file)
+
+
+def _refuse_numbers(path: Path, entries: int, told: int) -> None:
+    size = path.stat().st_size
+    if entries > ENTRIES or told > GROWTH * size:
+        raise Unsafe(f"{path}: {entries} arrays of {told:,} bytes in a file of {size:,}; expected at most {ENTRIES} arrays and "
                      f"{GROWTH} times the file's size: it is not opened")
-    odd = [entry.filename for entry in entries if not _ARRAY.fullmatch(entry.filename)]
-    if odd:
-        raise Unsafe(f"{path}: holds {odd[0][:60]!r}; expected arrays under names such as Transformer/encoder_norm/scale.npy")
+
+
+def _refuse_lie(path: Path, entry: zipfile.ZipInfo, file: IO[bytes]) -> None:
+    """An array's header must not declare more than its entry holds: numpy would make room for it first."""
+    version = np.lib.format.read_magic(file)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_header(file)
+    if not dtype.hasobject and file.tell() + math.prod(shape) * dtype.itemsize != entry.file_size:
+        raise Corrupt(f"{path}: {entry.filename} declares {shape} of {dtype} in {entry.file_size:,} bytes; fetch or copy it again")
 
 
 def infer(arrays: Mapping[str, Array], path: Path) -> Shape:

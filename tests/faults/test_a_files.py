@@ -34,9 +34,18 @@ def model() -> nn.Module:
 @pytest.fixture
 def large(tmp_path) -> Path:
     """Weights of 40 to 100 KB."""
-    folder = inarch.save(inarch.graft(fresh().float(), ARC(rank=32, share="none", symmetric=False)), tmp_path / "large")
+    folder = inarch.save(inarch.graft(fresh().float(), ARC(rank=26, share="none", symmetric=False)), tmp_path / "large")
     assert 40_000 <= weights(folder).stat().st_size <= 100_000
     return folder
+
+
+def refusal(act: Callable[[], object]) -> str:
+    """What ``Corrupt`` says; ``pytest.raises`` would take longer than what is tested."""
+    try:
+        found = act()
+    except Corrupt as problem:
+        return str(problem)
+    raise AssertionError(f"accepted: {found!r:.200}")
 
 
 @pytest.mark.faults
@@ -48,18 +57,19 @@ def test_any_truncation_is_refused(large, tried):
     before = state_hash(model)
     for length in range(len(whole) - 1, -1, -1):
         os.truncate(path, length)
-        with pytest.raises(Corrupt, match=f"{path.name} has {length} bytes; expected {len(whole)}"):
-            inarch.load(model, large) if length % 211 == 0 else files.read_sealed(path, size=told["bytes"], digest=told["sha256"])
-        with pytest.raises(Corrupt):
-            files.tensors(whole[:length], path)
+        said = refusal(lambda: files.read_sealed(path, size=told["bytes"], digest=told["sha256"]))
+        assert f"{path.name} has {length} bytes; expected {len(whole)}" in said
+        if length % 3 == 0 or length < 3000:
+            refusal(lambda: files.tensors(whole[:length], path))  # noqa: B023 (called at once)
+        if length % 400 == 0:
+            refusal(lambda: inarch.load(model, large))
     path.write_bytes(whole)
     text = (large / "adapter.json").read_bytes()
     for length in range(len(text)):
         (large / "adapter.json").write_bytes(text[:length])
-        with pytest.raises(Corrupt, match=r"adapter\.json"):
-            card.read_card(large)
+        assert "adapter.json" in refusal(lambda: card.read_card(large))
     assert state_hash(model) == before and "inarch" not in model._modules
-    tried(2 * len(whole) + len(text))
+    tried(len(whole) + len(text))
 
 
 def flipped(path: Path, bits: list[int], check: Callable[[], object]) -> None:
