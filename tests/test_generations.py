@@ -107,6 +107,7 @@ def test_leftovers_of_a_killed_process_are_swept(tmp_path):
     generations = filled(tmp_path)
     (tmp_path / "gen-000003.tmp").mkdir()
     (tmp_path / "gen-000000.old.tmp").mkdir()
+    (tmp_path / ".LATEST.0123abcd.tmp").write_text("gen-0")
     assert generations.load().number == 2
     generations.save(*content(3))
     assert not list(tmp_path.glob("*.tmp"))
@@ -121,6 +122,7 @@ def test_a_reader_gets_a_whole_generation_while_old_ones_go(tmp_path, monkeypatc
 
     def watching(path, *args, **kwargs):
         seen.append(Generations(tmp_path).load().number)
+        assert Generations(tmp_path).numbers() == [2, 3]  # the one that goes is no generation any more
         real(path, *args, **kwargs)
 
     monkeypatch.setattr(shutil, "rmtree", watching)

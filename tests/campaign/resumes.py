@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,19 +63,22 @@ def outcome(run: Path) -> dict[str, Any]:
     return kept | {key: found.result()[key] for key in ("metrics", "epoch")}
 
 
-def points(recipe: Callable[[Path], Recipe], folder: Path, say: Say, first: bool = True) -> dict[str, Any]:
-    """Play the whole run, then stop after each of its updates and resume; in every process of a run alike. ``first`` judges."""
+def points(recipe: Callable[[Path], Recipe], folder: Path, first: bool = True, stops: Sequence[int] = range(POINTS)) -> dict[str, Any]:
+    """Play the whole run, then stop after each update of ``stops`` (from 0) and resume; in every process of a run alike.
+
+    ``first``: this process also compares what is left in the folder.
+    """
     whole = play(Play(recipe(folder / "whole").model_dump()))
     updates = len(whole.losses)
     assert whole.ended == "finished" and updates == POINTS, (whole.ended, whole.said, updates)
     unequal = []
-    for at in range(POINTS):
+    for at in stops:
         fields = recipe(folder / str(at)).model_dump()
         before = play(Play(fields, event="stopped", at=at))
         after = play(Play(fields, resume=True))
         if why := _difference(whole, before, after, folder if first else None, at):
             unequal.append(f"stopped after update {at + 1}: {why}")
-    return {"points": POINTS, "bit_equal": POINTS - len(unequal), "unequal": unequal}
+    return {"points": len(stops), "bit_equal": len(stops) - len(unequal), "unequal": unequal}
 
 
 def _difference(whole: Seen, before: Seen, after: Seen, folder: Path | None, at: int) -> str:
@@ -96,7 +99,7 @@ def ranks(folder: Path) -> None:
     """In each of two processes: all methods; what it found goes to ``found-RANK.json``."""
     rank = int(os.environ["RANK"])
     made = _shared_recipes(folder, rank)
-    found = {name: points(recipe, folder / "two" / name, lambda line: None, rank == 0) for name, recipe in made.items()}
+    found = {name: points(recipe, folder / "two" / name, rank == 0) for name, recipe in made.items()}
     (folder / f"found-{rank}.json").write_text(json.dumps(found))
 
 
@@ -130,7 +133,7 @@ def run(say: Say = print) -> dict[str, Any]:
     found: dict[str, Any] = {"methods": {}}
     with tempfile.TemporaryDirectory() as place:
         for name, recipe in recipes(Path(place) / "data").items():
-            found["methods"][name] = {"one process": points(recipe, Path(place) / "one" / name, say)}
+            found["methods"][name] = {"one process": points(recipe, Path(place) / "one" / name)}
             say(f"{name}, one process: {found['methods'][name]['one process']['bit_equal']} of {POINTS} resume points bit-equal")
     with tempfile.TemporaryDirectory() as place:
         first, second = launched(Path(place))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from campaign.resumes import points, recipes
 from nursery import Nursery
 from test_generations import DAMAGE
 from test_train_resume import outcome, stopped, updates
@@ -59,6 +60,17 @@ def test_resumed_with_other_workers_in_turn(nursery, whole, tmp_path, tried):
         assert stopped(recipe, at, signal.SIGTERM, resume=k > 0) == 143
     assert outcome(train(nursery.recipe(tmp_path / "run", **TWENTY, workers=2), resume=True)) == whole
     tried(4)
+
+
+@pytest.mark.faults
+@pytest.mark.row("E6", "AdaRing of two towers and VL-PET of a talking BART, stopped early, in the middle and at the end")
+def test_other_methods_and_tasks_resume_alike(tmp_path, tried):
+    """Every loss, the weights after every update, scores and predictions are those of the uninterrupted run, bit for bit."""
+    made = recipes(tmp_path / "data")
+    for name in ("AdaRing", "VLPET"):
+        found = points(made[name], tmp_path / name, stops=(1, 12, 19))
+        assert found["unequal"] == [], name
+        tried(found["points"])
 
 
 # what may change
