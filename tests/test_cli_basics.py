@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -171,7 +172,22 @@ def test_ctrl_c_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     assert main(["count", "arc", "mini-vit"]) == 130
 
 
-def test_a_closed_pipe_is_no_error() -> None:
-    line = f"{sys.executable} -m inarch train --help | true; exit ${{PIPESTATUS[0]}}"
+@pytest.mark.row("I4", "a pipe that nobody reads, with much to say and with little; stdout closed")
+@pytest.mark.parametrize(("verb", "end", "code"), [("train --help", "| true", 1), ("--version", "| true", 1), ("--version", ">&-", 0)])
+def test_a_closed_pipe_is_no_error(verb: str, end: str, code: int) -> None:
+    """It ends quietly, with not a word on stderr."""
+    line = f"{sys.executable} -m inarch {verb} {end}; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=ROOT)
-    assert (done.stdout, done.stderr, done.returncode) == ("", "", 1)
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", code)
+
+
+@pytest.mark.row("I4", "a name that the encoding of the terminal has no code for")
+@pytest.mark.parametrize(("encoding", "errors"), [("ascii", "strict"), ("ascii", "surrogateescape"), ("latin-1", "strict"),
+                                                  ("utf-8", "strict")])
+def test_a_name_without_a_code_is_shown_by_its_number(encoding: str, errors: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shown as its number, exit 0: never an error after the work is done."""
+    shown = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors=errors)
+    monkeypatch.setattr(sys, "stdout", shown)
+    monkeypatch.setattr("inarch.cli.run", lambda args: print("größe 猫 \udcff") or 0)
+    assert main(["predict"]) == 0
+    assert shown.buffer.getvalue().decode(encoding).endswith(" \\udcff\n")

@@ -1,11 +1,14 @@
 """The command line: one small file per verb, nothing heavy imported before a verb runs, one clear message per error.
 
-Exit codes: 0 done, 2 configuration, 3 data, 4 checkpoint, 5 training diverged, 6 storage, 130 Ctrl-C, 1 a bug in inarch.
+Exit codes: 0 done, 2 configuration, 3 data, 4 checkpoint, 5 training diverged, 6 storage, 130 Ctrl-C, 143 SIGTERM,
+1 a bug in inarch, or a pipe that nobody reads.
 """
 
 from __future__ import annotations
 
 import errno
+import io
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -24,8 +27,9 @@ REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, e
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
+    _show_all()
     try:
-        return run([arg for arg in args if arg != "--debug"])
+        return _flushed(run([arg for arg in args if arg != "--debug"]))
     except SystemExit as end:  # a closed pipe: typer has already silenced the streams
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except Exception as problem:
@@ -34,6 +38,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         error = known(problem)
         say(str(error) if error else bug(problem))
         return error.exit_code if error else 1
+
+
+def _show_all() -> None:
+    """A character that a terminal has no code for is shown by its number: a class name must not end a run in an ASCII locale."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _flushed(code: int) -> int:
+    """``code``, after what was printed has left; 1 where nobody reads it any more, which is no error to tell anybody."""
+    try:
+        if sys.stdout is not None:  # closed by the caller: nothing is printed
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        return 1
+    return code
 
 
 def run(args: list[str]) -> int:
