@@ -162,7 +162,7 @@ def test_blank_or_undecodable_class_names_are_refused(tmp_path):
 
 
 @pytest.mark.row("C14", "emoji, right to left, surrogate bytes and line breaks in names")
-def test_any_file_name_works(tmp_path):
+def test_any_file_name_works(tmp_path, tried):
     """All are read, and their names can be printed."""
     names = ["with blank.png", "日本.png", "🐈.png", "שלום.png", os.fsdecode(b"byte\xff.png"), "new\nline.png"]
     class_folders(tmp_path, {"猫 🐈": 3, "dog": 3})
@@ -172,10 +172,11 @@ def test_any_file_name_works(tmp_path):
     assert len(splits.train) == 12 and splits.classes == ("dog", "猫 🐈")
     assert all(splits.train.image(i).size == (8, 8) for i in range(12))
     "".join(splits.train.names).encode()  # printable on any stream
+    tried(len(names))
 
 
 @pytest.mark.row("C13", "links that dangle, loop, contain themselves or leave the folder; links that stay inside")
-def test_links(tmp_path):
+def test_links(tmp_path, tried):
     """`DataError` names the link, and no walk runs in a circle; a link to an image inside is read."""
     root, outside = class_folders(tmp_path / "data", {"a": 2, "b": 2}), tmp_path / "outside.png"
     outside.write_bytes(png_bytes(5))
@@ -193,6 +194,7 @@ def test_links(tmp_path):
         with pytest.raises(DataError, match=reason):
             load_splits(root)
         link.unlink()
+        tried(1)
     (root / "a" / "inside.png").symlink_to(root / "b" / "0.png")
     assert len(load_splits(root, val_fraction=0).train) == 5
     (tmp_path / "shortcut").symlink_to(root)  # the address itself may be a link

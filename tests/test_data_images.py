@@ -216,7 +216,7 @@ def test_other_formats_are_refused_by_name_without_their_decoder(kind, tmp_path,
 
 
 @pytest.mark.row("C1", "text, nothing, a folder, a pipe, a link in place of an image")
-def test_text_empty_missing_and_folder_are_refused(tmp_path):
+def test_text_empty_missing_and_folder_are_refused(tmp_path, tried):
     """`DataError` says which, without waiting."""
     (tmp_path / "text.jpg").write_text("hello world")
     (tmp_path / "empty.jpg").touch()
@@ -237,6 +237,7 @@ def test_text_empty_missing_and_folder_are_refused(tmp_path):
     for name, reason in reasons.items():
         with pytest.raises(DataError, match=rf"{name}: {reason}"):
             open_image(tmp_path / name)
+        tried(1)
 
 
 def test_unreadable_file_is_refused(tmp_path, monkeypatch):
@@ -341,7 +342,7 @@ def test_arrays_that_are_no_pictures_are_refused():
 
 @pytest.mark.row("C1", "random bytes of good files changed")
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP"])
-def test_mutated_files_are_decoded_or_refused(kind):
+def test_mutated_files_are_decoded_or_refused(kind, tried):
     """An RGB image or `DataError`, nothing else.
 
     Nothing but DataError may come out of a decoder, whatever the bytes.
@@ -357,6 +358,7 @@ def test_mutated_files_are_decoded_or_refused(kind):
         except DataError as error:
             refused += str(error).startswith("<bytes>: ")
     assert refused > 10
+    tried(250)
 
 
 def test_max_pixels_is_a_choice():
