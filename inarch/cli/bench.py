@@ -35,11 +35,7 @@ def run(
 
     inarch bench train --family clip --side 64 --repeats 2
 
-    inarch bench import --json results/bench/import.json
-
     inarch bench check --json results/bench/check.json
-
-    inarch bench save --json results/bench/save.json
     """
     of_train = {"family": family, "models": models, "methods": methods, "batch": batch, "side": side, "threads": threads}
     _refuse_idle(what, of_train | ({"repeats": repeats, "json": json} if what == "report" else {}))
@@ -47,12 +43,9 @@ def run(
         from inarch.bench.report import write_report
 
         print(write_report())
-    elif what == "import":
-        _kept(what, json, lambda: _import(repeats or 10))
-    elif what == "check":
-        _kept(what, json, lambda: _check(repeats or 5))
-    elif what == "save":
-        _kept(what, json, lambda: _save(repeats or 30))
+    elif what != "train":
+        measure, usual = {"import": (_import, 10), "check": (_check, 5), "save": (_save, 30)}[what]
+        _kept(what, json, lambda: measure(repeats or usual))
     else:
         chosen = _words(models), _words(methods)
         _kept(what, json, lambda: _train(family or "vision", *chosen, batch, side, repeats or 5, threads or 1))
