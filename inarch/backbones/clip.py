@@ -15,6 +15,7 @@ from inarch.backbones.address import TWO_TOWER_CARD, Address
 from inarch.backbones.backbone import Backbone, Wish, drawing, placed, prove
 from inarch.backbones.hub import HF_BESIDE, HF_WEIGHTS, commit, fetch
 from inarch.backbones.processors import CLIP
+from inarch.backbones.torchvision import needed
 from inarch.backbones.two_tower import TwoTower
 from inarch.errors import ConfigError, Mismatch
 from inarch.preprocess import Preprocess
@@ -78,6 +79,7 @@ def finished(model: TwoTower, rule: Preprocess, address: str, wish: Wish, source
 
 
 def _fetched(address: Address, wish: Wish) -> Path:
+    needed("transformers", "train")
     return fetch(address.name, "config.json", HF_WEIGHTS if wish.weights else (), (*HF_BESIDE, *reading.TOKENIZER), address.at)
 
 

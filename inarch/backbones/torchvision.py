@@ -39,18 +39,28 @@ def mend_torchvision() -> bool:
     return False
 
 
+def needed(package: str, extra: str) -> None:
+    """``MissingExtra`` where the package is not installed; nothing is imported, so that it can be asked before a download."""
+    if importlib.util.find_spec(package) is None:
+        raise need(package, extra)
+
+
 def import_library(package: str, extra: str, part: str | None = None) -> Any:
     """The package, after the cure; ``part`` is a module of it that fails early where torchvision is broken.
 
-    ``MissingExtra`` where it is not installed, ``ConfigError`` where it is and cannot be imported.
+    ``MissingExtra`` where it is not installed, ``ConfigError`` where it is and cannot be imported; what else it misses of its own
+    goes through as it is.
     """
-    if importlib.util.find_spec(package) is None:
-        raise need(package, extra)
+    needed(package, extra)
     mend_torchvision()
     try:
         library = importlib.import_module(package)
         if part is not None:
             importlib.import_module(part)
+    except ModuleNotFoundError as error:
+        if error.name != "torchvision":
+            raise
+        raise ConfigError(f"{package} needs torchvision, which is not installed; install the one for torch {torch.__version__}") from error
     except (ImportError, RuntimeError) as error:
         raise ConfigError(f"{package} is installed but cannot be imported: {error}; where torchvision is the cause, install the "
                           f"one for this torch, uninstall it, or unset {SWITCH}") from error

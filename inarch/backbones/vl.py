@@ -20,6 +20,7 @@ from inarch.backbones.address import VL_CARD, Address
 from inarch.backbones.backbone import Backbone, Wish, drawing, placed
 from inarch.backbones.hub import HF_WEIGHTS, commit, fetch
 from inarch.backbones.seats import seat_of
+from inarch.backbones.torchvision import needed
 from inarch.backbones.vision_language import VisionLanguage, VisualProjector
 from inarch.errors import ConfigError, Corrupt, Mismatch
 from inarch.preprocess import Preprocess
@@ -89,6 +90,7 @@ def finished(model: VisionLanguage, address: str, wish: Wish, source: dict[str, 
 
 
 def _fetched(address: Address, wish: Wish) -> Path:
+    needed("transformers", "train")
     return fetch(address.name, "config.json", HF_WEIGHTS if wish.weights else (), reading.TOKENIZER, address.at)
 
 
