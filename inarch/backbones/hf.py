@@ -20,13 +20,12 @@ from inarch.backbones.address import Address, recognise, suggest
 from inarch.backbones.backbone import Backbone, Wish, drawing, placed, prove, whole_patches, zero
 from inarch.backbones.hub import HF_BESIDE, HF_WEIGHTS, commit, fetch
 from inarch.backbones.processors import from_transformers
-from inarch.backbones.torchvision import import_library, needed
+from inarch.backbones.torchvision import import_library
 from inarch.errors import ConfigError, Corrupt, Mismatch
 from inarch.preprocess import Preprocess
 
 
 def load(address: Address, wish: Wish) -> Backbone:
-    needed("transformers", "train")
     """``hf:``; a folder or repository that timm wrote is handed to timm."""
     folder = Path(address.name) if address.folder else _fetched(address, wish)
     if recognise(folder) == "timm":
