@@ -44,7 +44,9 @@ def _run(folder: Path, source: str | None, switch: str | None = None) -> subproc
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
+@pytest.mark.row("I1", "torchvision built for another torch")
 def test_the_fault_is_cured_once_and_said_in_one_line(tmp_path: Path) -> None:
+    """The library imports, torchvision's Python parts with it, and one line says so and how to switch the cure off."""
     done = _run(tmp_path, BROKEN)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["mended True False", "imported ['torchvision', 'torchvision.extension']"]
@@ -60,7 +62,9 @@ def test_the_switch_leaves_the_fault_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.row("I1", "torchvision that is whole")
 def test_a_whole_torchvision_is_left_as_it_is(tmp_path: Path) -> None:
+    """It is left as it is, and nothing is said."""
     done = _run(tmp_path, "whole = True\n")
     assert done.stdout.splitlines()[0] == "mended False False"
     assert done.stderr == ""
@@ -74,7 +78,9 @@ def test_another_error_is_not_hidden(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.row("I1", "torchvision that cannot be cured")
 def test_a_torchvision_that_stays_broken_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    """Refused with the cause and the way out: install the one of this torch, or uninstall it."""
     done = _run(tmp_path, BROKEN + "raise RuntimeError('still broken')\n")
     assert done.returncode == 1
     assert "still broken" in done.stderr and "uninstall torchvision" in done.stderr
