@@ -88,7 +88,7 @@ class Generations:
         for number in reversed(numbers):
             try:
                 tensors, state = self._read(self.path(number))
-            except (CheckpointError, StorageError) as problem:
+            except (CheckpointError, StorageError, OSError) as problem:  # OSError: it is being deleted just now
                 notes.append(f"{self.path(number).name} cannot be used: {problem}")
                 continue
             return Generation(number, tensors, state, tuple(notes))

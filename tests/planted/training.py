@@ -47,7 +47,7 @@ FAULTS = [
           "            self.interrupts.caught = asked  # by any of the processes: all leave with its exit code\n", "",
           "tests/faults/test_h_ranks.py -k signal_to_one"),
     Fault("every process saves", "inarch/training/loop.py", "        if self.engine.is_main_process and self.saved != self.state.updates:",
-          "        if self.saved != self.state.updates:", "tests/faults/test_h_ranks.py -k 'after_every_update and fp64'"),
+          "        if self.saved != self.state.updates:", "tests/faults/test_h_ranks.py -k alone_saves"),
     Fault("another class list is resumed", "inarch/training/job.py", '        "classes": (stored.classes, found.classes),\n', "",
           f"{RESUME} -k class_list"),
     Fault("a change without --override is let through", "inarch/training/override.py",
