@@ -10,11 +10,12 @@ again each time: a write through ``.data`` leaves a tensor's version counter alo
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +24,7 @@ from inarch import roles
 
 SAMPLES = 64
 WIDTHS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-_KEPT = 16  # structures, and sets of digests, at a time
-T = TypeVar("T")
+_KEPT = 16  # structures at a time
 
 
 @dataclass(frozen=True)
@@ -49,18 +49,23 @@ def fingerprint(model: nn.Module, without: frozenset[str] = frozenset(), pristin
 
     ``without``: names of thawed parameters. ``pristine``: values to use where a live graft has changed a parameter.
     """
-    structure, tensors = _walk(model)
-    chosen = _kept(_CHOSEN, (structure, without), lambda: _choose(model, tensors, without))
-    values = [(pristine or {}).get(one.name, tensors[one.place]) for one in chosen]
+    known, tensors = _known(model, without)
+    values: list[Tensor] = [tensors[place] for place in known.places]
+    if pristine:
+        values = [pristine.get(one.name, value) for one, value in zip(known.chosen, values, strict=True)]
     samples = _samples(values)
-    found = _kept(_DIGESTS, (structure, without, samples), lambda: _digests(chosen, values) | {"dtype": _dtype(tensors, values)})
+    for seen, digests in known.digests:
+        if seen == samples:
+            return dict(digests)
+    found = _digests(known.chosen, values) | {"dtype": _dtype(tensors, values)}
+    known.digests.append((samples, found))
     return dict(found)
 
 
 def architecture(model: nn.Module, without: frozenset[str] = frozenset()) -> dict[str, str]:
     """Depth and width of every tower, shape of every kind of matrix, number of tensors: in words, what two backbones differ in."""
-    structure, tensors = _walk(model)
-    chosen = _kept(_CHOSEN, (structure, without), lambda: _choose(model, tensors, without))
+    known, tensors = _known(model, without)
+    chosen = known.chosen
     depths: dict[str, dict[str, None]] = {}
     shapes: dict[str, dict[str, None]] = {}
     for one in chosen:
@@ -113,17 +118,27 @@ def _by_source(dtypes: set[str], there: str, here: str) -> Verdict:
     return Verdict(f"{widths}: a quantised base is recognised by its source, and none is recorded")
 
 
-_CHOSEN: dict[Hashable, tuple[Chosen, ...]] = {}
-_DIGESTS: dict[Hashable, dict[str, str]] = {}
+@dataclass(frozen=True)
+class Known:
+    """What follows from a structure: the tensors chosen, where the walk meets them; and the digests of the last values seen in them."""
+
+    chosen: tuple[Chosen, ...]
+    places: tuple[int, ...]
+    digests: deque[tuple[bytes, dict[str, str]]]
 
 
-def _kept(memory: dict[Hashable, T], key: Hashable, make: Callable[[], T]) -> T:
-    found = memory.get(key)
+_KNOWN: dict[Hashable, Known] = {}
+
+
+def _known(model: nn.Module, without: frozenset[str]) -> tuple[Known, list[nn.Parameter]]:
+    structure, tensors = _walk(model)
+    found = _KNOWN.get((structure, without))
     if found is None:
-        if len(memory) >= _KEPT:
-            memory.clear()
-        found = memory[key] = make()
-    return found
+        if len(_KNOWN) >= _KEPT:
+            _KNOWN.clear()
+        chosen = _choose(model, tensors, without)
+        found = _KNOWN[structure, without] = Known(chosen, tuple(one.place for one in chosen), deque(maxlen=2))
+    return found, tensors
 
 
 def _walk(model: nn.Module) -> tuple[Hashable, list[nn.Parameter]]:
@@ -161,9 +176,13 @@ def _choose(model: nn.Module, tensors: list[nn.Parameter], without: frozenset[st
 
 
 def _samples(values: list[Tensor]) -> bytes:
-    """The 64 values of every tensor, end to end, as they lie in memory."""
-    with suppress(TypeError):  # on a GPU, or in bfloat16, which numpy does not know
-        return _joined([value.detach().numpy().take(_picks(value.numel())) for value in values])
+    """At least the 64 values of every tensor, as they lie in memory: equal bytes, equal digests. Few calls, each over many tensors."""
+    with suppress(TypeError, RuntimeError), torch.no_grad():  # numpy knows neither a GPU nor bfloat16
+        vectors = torch.cat([value for value in values if value.dim() == 1 and value.is_floating_point()] or [torch.empty(0)])
+        others = [value for value in values if value.dim() != 1 or not value.is_floating_point()]
+        arrays = [vectors.numpy(), *map(Tensor.numpy, map(Tensor.detach, others))]
+        picks = [_picks(value.numel()) for value in others]
+        return _joined([arrays[0], *(array.take(places) for array, places in zip(arrays[1:], picks, strict=True))])
     return _joined([sample.cpu().view(torch.uint8).numpy() for sample in _taken(values)])
 
 

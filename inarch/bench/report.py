@@ -27,6 +27,7 @@ Written by `inarch bench report` from `results/bench/*.json`; do not edit.
     inarch bench import --json results/bench/import.json
     inarch bench check --json results/bench/check.json
     inarch bench save --json results/bench/save.json      # a minute on one core
+    inarch bench load --json results/bench/load.json      # a minute on one core
 
 **The floor** is what any method that trains something in the first block must pay: the frozen forward, and the gradient of every
 activation. For vision everything is frozen but the head, and the first block's input asks for its gradient; for vision and language
@@ -76,6 +77,7 @@ def tables(found: list[dict[str, Any]]) -> str:
     parts += [_import(file) for file in found if file["kind"] == "import"]
     parts += [_check(file) for file in found if file["kind"] == "check"]
     parts += [_save(file) for file in found if file["kind"] == "save"]
+    parts += [_load(file) for file in found if file["kind"] == "load"]
     return "\n".join(parts)
 
 
@@ -189,6 +191,24 @@ def _save(file: dict[str, Any]) -> str:
     about = (f"Written and synced, {settings['keep']} kept; {settings['repeats']} saves; the epoch is extrapolated from {settings['steps']} "
              f"steps of {settings['images']} images, {_threads(settings['threads'])}; {_circumstances(file)}")
     return "\n".join(["## A checkpoint of a training run", "", *_table(head, [row]), "", about, ""])
+
+
+_WAYS = {"replace": "ARC, values replaced", "card": "- card and its seal", "fingerprint": "- backbone against the fingerprint",
+         "bytes": "- weights read, SHA-256", "values": "- names, shapes, finite", "first": "ARC, grafted anew",
+         "peft": "peft load_adapter, LoRA r=8"}
+_CUTS = [(clock, cut) for clock in ("wall", "cpu") for cut in ("p50", "p95")]
+
+
+def _load(file: dict[str, Any]) -> str:
+    settings = file["settings"]
+    goals = {"replace": f"{settings['goal']:g} ms p95, {'met' if file['met'] else 'missed'}"}
+    rows = [(label, str(way["loads"]), *(f"{way[clock][cut]:.2f}" for clock, cut in _CUTS), goals.get(name, ""))
+            for name, label in _WAYS.items() if (way := file["ways"].get(name))]
+    head = ("ms", "loads", "p50", "p95", "CPU p50", "CPU p95", "goal")
+    about = (f"{file['bytes']:,} bytes, page cache warm, parts measured on their own; {_threads(settings['threads'])}; "
+             f"{_circumstances(file)}")
+    title = f"## Verified load of an adapter, {settings['model']}, rank {settings['rank']}"
+    return "\n".join([title, "", *_table(head, rows), "", about, ""])
 
 
 def _seconds(summary: dict[str, float]) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from inarch import files
 from inarch.errors import ConfigError
 
 FORMAT = 1
-KINDS = ("train", "import", "check", "save")
+KINDS = ("train", "import", "check", "save", "load")
 
 
 def store(found: dict[str, Any], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""``inarch bench train|import|check|save|report``: instruments, run on purpose; no test depends on a time."""
+"""``inarch bench train|import|check|save|load|report``: instruments, run on purpose; no test depends on a time."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from inarch.errors import ConfigError
 
 
 def run(
-    what: Annotated[Literal["train", "import", "check", "save", "report"], typer.Argument(help="report writes bench/README.md.")],
+    what: Annotated[Literal["train", "import", "check", "save", "load", "report"], typer.Argument(help="report writes bench/README.md.")],
     family: Annotated[Literal["vision", "vl", "clip"] | None, typer.Option(
         help="train: vision (default); vl, on BART-base shapes; clip, both towers of CLIP ViT-B/16.")] = None,
     models: Annotated[str | None, typer.Option(metavar="A,B", help="train: ti, s, b; vl: bart; clip: b (default: all).")] = None,
     methods: Annotated[str | None, typer.Option(metavar="A,B", help="train: floor, arc, vlpet-small, ... (default: all).")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="train: examples per step (default: 8, vl and clip 4).")] = None,
     side: Annotated[int | None, typer.Option(min=16, metavar="PIXELS", help="train, clip: side of the images (default: 224).")] = None,
-    repeats: Annotated[int | None, typer.Option(min=1, help="Measured repeats (default: 5, import 10, save 30).")] = None,
+    repeats: Annotated[int | None, typer.Option(min=1, help="Measured repeats (default: 5, import 10, save 30, load 500).")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="train: threads of torch (default: 1).")] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep the measurements there.")] = None,
 ) -> None:
@@ -44,7 +44,7 @@ def run(
 
         print(write_report())
     elif what != "train":
-        measure, usual = {"import": (_import, 10), "check": (_check, 5), "save": (_save, 30)}[what]
+        measure, usual = {"import": (_import, 10), "check": (_check, 5), "save": (_save, 30), "load": (_load, 500)}[what]
         _kept(what, json, lambda: measure(repeats or usual))
     else:
         chosen = _words(models), _words(methods)
@@ -114,3 +114,13 @@ def _save(repeats: int) -> dict[str, Any]:
     mend_torchvision()
     with ticking(STEPS + repeats + 2) as tick:
         return bench_save(repeats=repeats, tick=tick)
+
+
+def _load(repeats: int) -> dict[str, Any]:
+    from inarch.backbones.torchvision import mend_torchvision
+    from inarch.bench.load import bench_load, steps
+    from inarch.cli.progress import ticking
+
+    mend_torchvision()
+    with ticking(steps(repeats)) as tick:
+        return bench_load(repeats=repeats, tick=tick)

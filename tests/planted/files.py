@@ -19,7 +19,7 @@ FAULTS = [
     Fault("hard links are followed", FILES, "if status.st_nlink > 1:", "if False:", f"{TESTS} -k links"),
     Fault("a later format is guessed at", CARD, "if type(number) is int and number > FORMAT:", "if False:",
           f"{TESTS} -k another_configuration"),
-    Fault("a fingerprint is remembered by the model", FINGERPRINT, "(structure, without, samples)", "(structure, without)",
+    Fault("a fingerprint is remembered by the model", FINGERPRINT, "if seen == samples:", "if True:",
           "tests/test_fingerprint.py -k noticed"),
     Fault("fp16 passes for bf16 in silence", "inarch/fit.py", "if verdict.note:", "if False:", "tests/test_fingerprint.py -k source"),
     Fault("another configuration is overwritten", CHECKPOINT, "    if not same:\n", "    if False:\n", f"{TESTS} -k same_configuration"),
