@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SLOW := real or compile or dist or long
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-all test-slow faults campaign wheel lint bench test-hub clean help
+.PHONY: demo test test-all table test-slow faults campaign wheel lint bench test-hub clean help
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -33,7 +33,12 @@ test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
 
 test-slow: $(VENV)/.dev
-	$(BIN)/python -m pytest -q -m "$(SLOW)" --timeout 1200
+	$(BIN)/python -m pytest -q -m "($(SLOW)) and not row" --timeout 1200
+
+# Every test of the fault table, each under a watchdog; --rows writes what was tried.
+ROWS := runs/reliability.json
+table: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m row --timeout 60 --rows $(ROWS)
 
 faults: $(VENV)/.dev
 	$(BIN)/python tests/planted_faults.py
@@ -46,7 +51,7 @@ campaign: $(VENV)/.dev
 wheel: $(VENV)/.dev
 	scripts/try_wheel.sh $(BIN)/python
 
-test-all: test-slow faults wheel
+test-all: table test-slow faults wheel
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check inarch tests scripts

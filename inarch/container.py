@@ -64,14 +64,17 @@ class Scion(nn.Module):
     def adapters(self) -> dict[str, Adapter]:
         return {key: self._modules[key] for key in self.keys}  # type: ignore[misc]
 
+    def parts(self) -> dict[str, nn.Module]:
+        """The adapters and what they share: all that the method built."""
+        return {key: self._modules[key] for key in (*self.keys, "shared") if key in self._modules}  # type: ignore[misc]
+
     def trained(self) -> dict[str, nn.Parameter]:
         """Adapter parameters by name, the thawed base parameters not among them."""
         return {n: p for n, p in self.named_parameters() if not n.startswith(("head.", "kept."))}
 
     @property
     def dtype(self) -> torch.dtype:
-        owners = [self._modules[key] for key in (*self.keys, "shared") if key in self._modules]
-        return next((p.dtype for owner in owners for p in owner.parameters()), torch.float32)  # type: ignore[union-attr]
+        return next((p.dtype for part in self.parts().values() for p in part.parameters()), torch.float32)
 
     def given(self, key: str) -> Any:
         """What ``prepare`` returned for this forward; computed on the spot where a block is called outside its tower."""

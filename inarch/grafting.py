@@ -44,12 +44,10 @@ def graft(
         method = settled(model, method)
         stacks = plan(model, method)
         head_path = _head_place(model, head)
-        thawed = {} if into else roles.resolve(model, tuple(dict.fromkeys(method.thaws + wish)), roles.always(model))
+        thawed = {} if into is not None else roles.resolve(model, tuple(dict.fromkeys(method.thaws + wish)), roles.always(model))
     if head_path is not None:
         thawed = {n: p for n, p in thawed.items() if not n.startswith(head_path + ".")}
-    built = _built(model, method, stacks)
-    _refuse_residual(stacks, built)
-    scion = Scion(method, stacks, built, list(thawed))
+    scion = _scion(model, method, stacks, list(thawed))
     scion.wish, scion.head, scion.brought_head = wish, head, head is not None
     if method.trains and not scion.keys and not thawed and head is None:
         raise CannotGraft(f"{method} would train nothing on {type(model).__name__}; name what to thaw, e.g. thaw='head'")
@@ -144,7 +142,8 @@ def _head_place(model: nn.Module, head: nn.Module | None) -> str | None:
     return paths[0]
 
 
-def _built(model: nn.Module, method: Method, stacks: list[Stack]) -> Built:
+def _scion(model: nn.Module, method: Method, stacks: list[Stack], thawed: list[str]) -> Scion:
+    """Fresh adapters on the model's device and in its mode, fp64 where it is fp64."""
     like = next(model.parameters())
     with torch.device(like.device):
         built = method.build(stacks)
@@ -152,7 +151,8 @@ def _built(model: nn.Module, method: Method, stacks: list[Stack]) -> Built:
         for module in [*built.adapters.values(), built.shared]:
             if module is not None:
                 module.double()
-    return built
+    _refuse_residual(stacks, built)
+    return Scion(method, stacks, built, thawed).train(model.training)
 
 
 def _refuse_residual(stacks: list[Stack], built: Built) -> None:

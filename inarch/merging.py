@@ -119,7 +119,7 @@ class Plan:
         if not weights:
             raise CannotFold(f"{site.block} ({site.span.name}): no weight reads or writes this span, so nothing can absorb the adapter")
         for weight in weights:
-            self._refuse_mixed(f"{site.block}.{weight.path}", site, fold)
+            self._refuse_mixed(inside(site.block, weight.path), site, fold)
             self._weight(site.block, weight, fold)
 
     def refuse_broken(self) -> None:
@@ -136,7 +136,7 @@ class Plan:
             raise CannotFold(f"{path}: active adapters meet here in different ways ({self.kinds[path]}; {kind}); merge one at a time")
 
     def _weight(self, block: str, weight: Weight, fold: Fold) -> None:
-        path = f"{block}.{weight.path}"
+        path = inside(block, weight.path)
         original: Tensor = _tensor(self.model, path)  # type: ignore[assignment]
         wide = torch.float64 if original.dtype == torch.float64 else torch.float32
         before = original.to(wide)
@@ -147,12 +147,12 @@ class Plan:
             self._bias(block, weight, rows, shift, before.shape[0])
 
     def _old_bias(self, block: str, weight: Weight, rows: slice, wide: torch.dtype) -> Tensor | None:
-        tensors = [_tensor(self.model, f"{block}.{path}") for path in weight.biases]
+        tensors = [_tensor(self.model, inside(block, path)) for path in weight.biases]
         return None if None in tensors else torch.cat([t.to(wide) for t in tensors])[rows]  # type: ignore[union-attr]
 
     def _bias(self, block: str, weight: Weight, rows: slice, shift: Tensor, size: int) -> None:
         """Add the shift to the bias, however many tensors it is kept in; create one where the weight has none and needs one."""
-        paths = [f"{block}.{path}" for path in weight.biases]
+        paths = [inside(block, path) for path in weight.biases]
         present = [_tensor(self.model, path) for path in paths]
         if present[0] is None and weight.cancels:
             return
@@ -164,6 +164,11 @@ class Plan:
         for path, tensor, piece in zip(paths, present, pieces, strict=True):
             old = torch.zeros_like(piece) if tensor is None else tensor.to(piece.dtype)
             self.values[path] = self.values.get(path, old) + piece
+
+
+def inside(block: str, path: str) -> str:
+    """A path of the model from one of its block; the block may be the model itself."""
+    return f"{block}.{path}" if block else path
 
 
 def _rows(matrix: Tensor, weight: Weight) -> slice:

@@ -89,7 +89,7 @@ def canonical(model: nn.Module) -> dict[str, str]:
     for block in anatomy.blocks(model):
         if not block.row.matrices:  # a place with ports, whose tensors are the base's
             continue
-        prefix = block.path + "."
+        prefix = block.path + "." if block.path else ""
         known = _block_names(block)
         rest = 0
         for name, _ in block.module.named_parameters():
