@@ -17,7 +17,8 @@ CAMPAIGN = ROOT / "results" / "campaign.json"
 TARGET = ROOT / "docs" / "reliability.md"
 SECTIONS = {  # letter -> title, rows
     "A": ("Adapter and checkpoint files", 21), "B": ("Configuration", 7), "C": ("Data", 17), "D": ("Numerics", 7),
-    "E": ("Save, kill, resume", 11), "F": ("Merge and export", 6), "G": ("Serving", 9), "H": ("Several processes", 5), "I": ("Environment", 4),
+    "E": ("Save, kill, resume", 11), "F": ("Merge and export", 6), "G": ("Serving", 9), "H": ("Several processes", 5),
+    "I": ("Environment", 4),
 }
 UNBUILT = {"G": "There is no server yet; its rows get their tests with it."}
 MARK = re.compile(r"\brow\(\s*\"([A-I]\d+)\"")
@@ -66,8 +67,35 @@ def cell(text: str) -> str:
 
 
 def campaign(found: dict[str, Any]) -> str:
-    """The longer runs; each part says its own table in Markdown lines."""
-    raise NotImplementedError(found)
+    """The longer runs: a line of what each part found, and the peers' cases side by side."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from campaign.__main__ import PARTS
+
+    lines = ["## Campaigns\n",
+             "Run by `make campaign`, kept with versions and machine in [results/campaign.json](../results/campaign.json).\n",
+             "| part | what was found | holds | seconds |", "|---|---|---|--:|"]
+    for name, (tell, _) in PARTS.items():
+        if name in found:
+            part = found[name]
+            lines.append(f"| {name} | {cell(tell(part['found']))} | {'yes' if part['passed'] else '**no**'} | {part['seconds']:.0f} |")
+    return "\n".join([*lines, "", peers(found["peers"]) if "peers" in found else ""])
+
+
+def peers(part: dict[str, Any]) -> str:
+    """The 33 damaged or mismatched adapters, in our format and in PEFT's."""
+    versions = part["made"]["versions"]
+    head = ("The 33 damaged or mismatched adapters of a LoRA file, and the same damage done to ours. *Resealed*: by a hand that makes\n"
+            "every digest right again; what is then another good adapter loads, and only a signature could tell.\n\n"
+            f"| damage | inarch | inarch, resealed | peft {versions['peft']} |\n|---|---|---|---|\n")
+    return head + "\n".join(
+        f"| {cell(name)} | {outcome(case['inarch'])} | {outcome(case.get('inarch_resealed'))} | {outcome(case['peft'])} |"
+        for name, case in part["found"]["cases"].items()) + "\n"
+
+
+def outcome(case: dict[str, Any] | None) -> str:
+    if not case:
+        return ""
+    return cell(case["outcome"] + (f" (`{case['error']}`)" if case.get("error") else ""))
 
 
 def marked() -> set[str]:
