@@ -185,11 +185,12 @@ def _check_row(name: str, row: dict[str, Any]) -> tuple[str, ...]:
 def _save(file: dict[str, Any]) -> str:
     settings, save = file["settings"], file["save_seconds"]
     goal = f"{settings['goal']:.0%}, {'met' if file['met'] else 'missed'}"
-    row = (settings["model"], f"{file['bytes']:,}", f"**{1000 * save['median']:.1f}**", f"{1000 * save['low']:.1f} to {1000 * save['high']:.1f}",
+    spread = f"{1000 * save['low']:.1f} to {1000 * save['high']:.1f}"
+    row = (settings["model"], f"{file['bytes']:,}", f"**{1000 * save['median']:.1f}**", spread,
            f"{file['images_per_second']:.2f}", f"{file['epoch_seconds']:.0f}", f"**{file['share_of_epoch']:.4%}**", goal)
     head = ("ARC r=50 on", "bytes", "ms per save", "range", "images / s", "s per 1000 images", "share", "goal")
-    about = (f"Written and synced, {settings['keep']} kept; {settings['repeats']} saves; the epoch is extrapolated from {settings['steps']} "
-             f"steps of {settings['images']} images, {_threads(settings['threads'])}; {_circumstances(file)}")
+    about = (f"Written and synced, {settings['keep']} kept; {settings['repeats']} saves; the epoch is extrapolated from "
+             f"{settings['steps']} steps of {settings['images']} images, {_threads(settings['threads'])}; {_circumstances(file)}")
     return "\n".join(["## A checkpoint of a training run", "", *_table(head, [row]), "", about, ""])
 
 
