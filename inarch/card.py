@@ -40,7 +40,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     path = folder / CARD
     if not folder.is_dir():
         raise Incomplete(f"{str(folder)!r} is not a folder; expected one written by inarch.save, with {CARD} in it")
-    data = files.read(path, cap=CARD_CAP)
+    data = files.read(path, cap=CARD_CAP, sole=True)
     card = files.parse_json(data, path)
     seal = _SEAL.search(data)
     if seal is None or files.sha256(data[: seal.start()] + data[seal.end() :]) != seal[1].decode():

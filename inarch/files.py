@@ -42,9 +42,14 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def read(path: Path, *, cap: int = 1 << 34) -> bytes:
-    """The bytes of a regular file inside its folder: a link, a folder, a device or a pipe is refused without blocking."""
+def read(path: Path, *, cap: int = 1 << 34, sole: bool = False) -> bytes:
+    """The bytes of a regular file inside its folder: a link, a folder, a device or a pipe is refused without blocking.
+
+    ``sole``: a file that has another name too (a hard link) is refused as well.
+    """
     with _regular(path) as (file, status):
+        if sole:
+            _refuse_other_name(path, status)
         if status.st_size > cap:
             raise Corrupt(f"{path} has {status.st_size} bytes; expected at most {cap}")
         return file.read()
@@ -62,8 +67,7 @@ def read_sealed(path: Path, *, size: int, digest: str, most: int = 1 << 34) -> b
     Nothing is read for which there would be no use: a file of another size is refused by its first bytes.
     """
     with _regular(path) as (file, status):
-        if status.st_nlink > 1:
-            raise Unsafe(f"{path} is a hard link: the same file has another name, outside this folder perhaps; copy the folder instead")
+        _refuse_other_name(path, status)
         if status.st_size != size or size > most:
             start = file.read(9)
             refuse_pickle(start, path)
@@ -97,6 +101,11 @@ def _regular(path: Path) -> Iterator[tuple[BinaryIO, os.stat_result]]:
         raise StorageError(f"{path}: {problem.strerror}; check the disk it is on") from None
     finally:
         os.close(descriptor)
+
+
+def _refuse_other_name(path: Path, status: os.stat_result) -> None:
+    if status.st_nlink > 1:
+        raise Unsafe(f"{path} is a hard link: the same file has another name, outside this folder perhaps; copy the folder instead")
 
 
 def _unopened(path: Path, problem: OSError) -> InarchError:

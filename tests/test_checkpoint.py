@@ -181,6 +181,9 @@ def test_links_devices_and_folders_in_place_of_files(folder, tmp_path):
     os.mkfifo(real)
     refuses(folder, Corrupt, "not a regular file")  # and does not wait for a writer
     real.unlink()
+    os.link(folder / "adapter.json", tmp_path / "other")
+    refuses(folder, Unsafe, "adapter.json is a hard link")
+    (tmp_path / "other").unlink()
     (folder / "adapter.json").rename(tmp_path / "card")
     (folder / "adapter.json").symlink_to(tmp_path / "card")
     refuses(folder, Unsafe, "symbolic link")
