@@ -26,7 +26,6 @@ from inarch.peft.kinds import member
 CONFIGS = {"arc": lambda: ARCConfig(r=4), "adaring": lambda: AdaRingConfig(ranks=(1, 2), bottleneck=8, dropout=0.0, expert_dropout=0.0),
            "vlpet": lambda: VLPETConfig(rank=4, gate="large", gate_rank=4)}
 VIT = FAMILIES["hf-vit"]
-pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 
 
 def base() -> nn.Module:

@@ -1,7 +1,7 @@
 """Make PEFT know a method: its type in the closed enumeration ``PeftType``, its configuration, its tuner, its prefix.
 
 ``PeftType`` is an Enum, which Python closes to new members. ``member`` adds one the way the class body would have, by the four tables
-that CPython 3.11 to 3.14 keep (names, members, values, and the class attribute); a test checks every way to look it up.
+that CPython 3.11 to 3.13 keep (names, members, values, and the class attribute); a test checks every way to look it up.
 """
 
 from __future__ import annotations
