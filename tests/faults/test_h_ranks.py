@@ -13,6 +13,8 @@ from nursery import Nursery
 from plays import Play, Seen, heard, play, played
 from test_train_dist import far, weights
 
+from inarch.run import Run
+from inarch.train import train
 from inarch.training.generations import Generations
 
 pytestmark = pytest.mark.faults
@@ -56,6 +58,20 @@ def test_two_processes_equal_one_after_every_update(nursery, together, tmp_path,
     assert np.abs(np.array(two.losses) / np.array(one.losses) - 1).max() <= tolerance
     assert far(weights(place / name), weights(tmp_path / "one")) <= tolerance
     tried(20)
+
+
+@pytest.mark.row("H2", "22, 7 and 9 images over two processes, passes of 3 and a last one of 1, scored 8 at a time")
+def test_every_image_is_counted_once(nursery, together, tmp_path, tried):
+    """Metrics are over exactly 7 and 9 images; their logits, in their order, and every metric are those of one process."""
+    place, _ = together
+    one, two = Run(train(nursery.recipe(tmp_path / "one", **CALM, precision="fp64"))), Run(place / "fp64")
+    assert [line["val"]["n"] for line in two.lines()] == [7] * 5 and two.result()["metrics"]["test"]["n"] == 9
+    assert [line["val"] for line in two.lines()] == [pytest.approx(line["val"], rel=1e-9) for line in one.lines()]
+    with np.load(one.predictions) as a, np.load(two.predictions) as b:
+        assert all(np.array_equal(a[key], b[key]) for key in a if not key.endswith("logits"))
+        assert all(np.allclose(a[key], b[key], rtol=1e-9) and len(b[key]) == {"val": 7, "test": 9}[key.split("_")[0]]
+                   for key in a if key.endswith("logits"))
+    tried(7 + 9)
 
 
 @pytest.mark.row("H4", "a checkpoint after every update, and one when stopped")
