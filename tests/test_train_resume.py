@@ -291,7 +291,6 @@ train(Recipe.parse({fields!r}), console=Console(width=200))
 
 
 @pytest.mark.long
-@pytest.mark.row("E5", "one SIGINT to inarch train in a process")
 def test_ctrl_c_in_a_process_leaves_a_resumable_run(nursery, tmp_path):
     """One SIGINT: exit code 130 within seconds, how to resume is printed, and the run goes on from the saved update."""
     recipe = nursery.recipe(tmp_path / "run", epochs=100_000)
