@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,9 @@ BAD = [
     (["predict", "nowhere", "a.png"], 4, "nowhere"),
     (["evaluate", "nowhere"], 4, "nowhere"),
     (["merge", "nowhere", "out"], 4, "nowhere"),
+    (["export", "nowhere", "--to", "lora"], 4, "nowhere"),
+    (["export", "nowhere", "--to", "lroa"], 2, "'lora'"),
+    (["export", "nowhere"], 2, "--to"),
     (["compare", "nowhere"], 3, "nowhere"),
     (["inspect", "nowhere"], 4, "nowhere"),
     (["bench", "train", "--models", "xxl"], 2, "xxl"),
@@ -177,7 +181,8 @@ def test_ctrl_c_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
 def test_a_closed_pipe_is_no_error(verb: str, end: str, code: int) -> None:
     """It ends quietly, with not a word on stderr."""
     line = f"{sys.executable} -m inarch {verb} {end}; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=ROOT)
+    buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}  # as at a user's: written at the end
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=ROOT, env=buffered)
     assert (done.stdout, done.stderr, done.returncode) == ("", "", code)
 
 

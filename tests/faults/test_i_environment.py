@@ -110,12 +110,13 @@ for package, lines in json.load(open(sys.argv[1])).items():
 def lines_that_need(nursery: Nursery, run: str) -> dict[str, list[list[str]]]:
     """Package -> command lines that cannot do without it: every loader and every verb that opens a backbone."""
     pictures = str(Path(run).parent / "a.png")
+    ours = (nursery.vit, f"hf:{nursery.vit}", "config:vit-b16", "mini-vit", "mini-vl", "vl:facebook/bart-base",
+            "clip:openai/clip-vit-base-patch16")
     train = ["train", nursery.data, "--out", "never", "--backbone"]
     tower = ["features", str(Path(run).parent), "--out", "never", "--tower"]
     return {
         "transformers": [
-            *(["count", "arc", address] for address in (nursery.vit, f"hf:{nursery.vit}", "config:vit-b16", "mini-vit", "mini-vl", "vl:facebook/bart-base",
-                                                         "clip:openai/clip-vit-base-patch16")),
+            *(["count", "arc", address] for address in ours),
             ["sites", nursery.vit], [*train, nursery.vit], [*tower, nursery.vit], ["predict", run, pictures], ["evaluate", run],
             ["merge", run, "never"], ["demo", "classify", "--out", "never"], ["bench", "train", "--models", "ti"]],
         "timm": [["count", "arc", "timm:vit_tiny_patch16_224"], ["sites", "timm:vit_tiny_patch16_224"],
