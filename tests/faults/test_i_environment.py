@@ -118,7 +118,7 @@ def lines_that_need(nursery: Nursery, run: str) -> dict[str, list[list[str]]]:
         "transformers": [
             *(["count", "arc", address] for address in ours),
             ["sites", nursery.vit], [*train, nursery.vit], [*tower, nursery.vit], ["predict", run, pictures], ["evaluate", run],
-            ["merge", run, "never"], ["demo", "classify", "--out", "never"], ["bench", "train", "--models", "ti"]],
+            ["merge", run, "never"]],
         "timm": [["count", "arc", "timm:vit_tiny_patch16_224"], ["sites", "timm:vit_tiny_patch16_224"],
                  [*train, "timm:vit_tiny_patch16_224"], [*tower, "timm:vit_tiny_patch16_224"]],
         "open_clip": [["count", "arc", "open_clip:ViT-B-32/openai"], ["sites", "open_clip:ViT-B-32/openai"],
