@@ -38,7 +38,7 @@ test-slow: $(VENV)/.dev
 # Every test of the fault table, each under a watchdog; --rows writes what was tried.
 ROWS := runs/reliability.json
 table: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m row --timeout 60 --rows $(ROWS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m row --timeout 120 --rows $(ROWS)
 
 faults: $(VENV)/.dev
 	$(BIN)/python tests/planted_faults.py
