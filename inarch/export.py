@@ -15,7 +15,7 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -40,26 +40,35 @@ def export_native(model: nn.Module, out: Path | str, backbone: Backbone, *, clas
     not at all: a non-empty one is only replaced with ``overwrite=True``.
     """
     out = Path(out)
-    _refuse_place(out, overwrite)
+    refuse_place(out, overwrite)
     job = _job(model, backbone, preprocess or backbone.preprocess, classes)
     form = FORMATS[backbone.library]
+    with drafted(out, overwrite) as draft:
+        written = form.write(job, draft)
+        (draft / "README.md").write_text(_readme(job, form), encoding="utf-8")
+        _prove(job, form.load(job, draft), written)
+    return out
+
+
+@contextlib.contextmanager
+def drafted(out: Path, overwrite: bool = False) -> Iterator[Path]:
+    """A folder to write to, with a README.md in the end, which takes the name ``out`` when the block is done; an error leaves no trace."""
+    refuse_place(out, overwrite)
     draft = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         draft.mkdir(parents=True)
-        written = form.write(job, draft)
-        (draft / "README.md").write_text(_readme(job, form), encoding="utf-8")
-        for file in draft.iterdir():  # safetensors makes files that only their owner may read
+        yield draft
+        for file in _files(draft):  # safetensors makes files that only their owner may read
             file.chmod((draft / "README.md").stat().st_mode)
-        _prove(job, form.load(job, draft), written)
         _put_in_place(draft, out)
     except (OSError, SafetensorError) as error:  # safetensors reports a full disk as its own error
         raise StorageError(f"{out}: {error}; nothing that was there has been changed") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return out
 
 
-def _refuse_place(out: Path, overwrite: bool) -> None:
+def refuse_place(out: Path, overwrite: bool) -> None:
+    """``ConfigError`` where ``out`` is a file, or holds something that nobody asked to be replaced."""
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out}: is a file; expected a folder to write the model to")
     if out.is_dir() and any(out.iterdir()) and not overwrite:
@@ -115,10 +124,11 @@ def _readme(job: Job, form: Format) -> str:
 
 def _put_in_place(draft: Path, out: Path) -> None:
     """Give the draft its name in one step: whoever looks, or is killed, finds the old folder or the new one, each whole."""
-    for path in draft.iterdir():
+    for path in _files(draft):
         with path.open("rb") as file:
             os.fsync(file.fileno())
-    files.sync_folder(draft)
+    for folder in {path.parent for path in _files(draft)}:
+        files.sync_folder(folder)
     try:
         os.rename(draft, out)
     except OSError as problem:
@@ -128,6 +138,10 @@ def _put_in_place(draft: Path, out: Path) -> None:
             _replaced(draft, out)
     with contextlib.suppress(OSError):  # until it is synced a power loss may bring the old name back, and that folder is whole too
         files.sync_folder(out.parent)
+
+
+def _files(draft: Path) -> list[Path]:
+    return [path for path in draft.rglob("*") if path.is_file()]
 
 
 def _exchanged(draft: Path, out: Path) -> bool:

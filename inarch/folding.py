@@ -57,7 +57,7 @@ def fold_run(run: str | Path, out: str | Path, *, overwrite: bool = False, progr
     before, first = _logits(rebuilt, table, progress), _logits(rebuilt, few)
     inarch.merge(rebuilt.net.model)
     _refuse_difference(first, _logits(rebuilt, few), rebuilt)
-    folder = export_native(rebuilt.net.model, out, _backbone(rebuilt), classes=rebuilt.card.classes, overwrite=overwrite)
+    folder = export_native(rebuilt.net.model, out, backbone_of(rebuilt), classes=rebuilt.card.classes, overwrite=overwrite)
     after = _logits(_plain(rebuilt, folder), table, progress)
     return Folded(folder, _apart(before, after), len(before), int((before.argmax(1) == after.argmax(1)).sum()),
                   "test images" if table is not None else "images of random pixels", _metric(rebuilt, table, before, after))
@@ -91,7 +91,7 @@ def _apart(before: np.ndarray, after: np.ndarray) -> float:
     return float(np.abs(before - after).max())
 
 
-def _backbone(rebuilt: Rebuilt) -> Backbone:
+def backbone_of(rebuilt: Rebuilt) -> Backbone:
     return Backbone(rebuilt.net.model, preprocess=rebuilt.card.view, **rebuilt.card.backbone)
 
 

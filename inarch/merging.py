@@ -49,16 +49,22 @@ def merge(model: nn.Module) -> nn.Module:
 def fold(model: nn.Module, container: Container) -> None:
     """Write all active adapters into the weights, take the hooks off, and keep on the model what ``unfold`` needs."""
     state = Merged(container)
-    plan = Plan(model)
-    with torch.no_grad():
-        for joint in container.joints.values():
-            for each in _folds(joint):
-                plan.add(joint.site, each)
-    plan.refuse_broken()
+    plan = planned(model, container)
     for path, value in plan.values.items():
         _write(model, state, path, value)
     detach(container)
     object.__setattr__(model, MERGED, state)
+
+
+@torch.no_grad()
+def planned(model: nn.Module, container: Container) -> Plan:
+    """What folding all active adapters would write; ``CannotFold`` with the reason where that is not exact."""
+    plan = Plan(model)
+    for joint in container.joints.values():
+        for each in _folds(joint):
+            plan.add(joint.site, each)
+    plan.refuse_broken()
+    return plan
 
 
 def unmerge(model: nn.Module) -> nn.Module:
@@ -104,13 +110,25 @@ def _folds(joint: Joint) -> list[Fold]:
     return folds
 
 
+@dataclass(frozen=True)
+class Change:
+    """``M'[rows] = M[rows] + up down`` and ``m'[rows] = m[rows] + shift``: up ``[out, r]``, down ``[r, in]``, shift ``[out]`` or None."""
+
+    weight: Weight
+    rows: slice
+    up: Tensor
+    down: Tensor
+    shift: Tensor | None
+
+
 class Plan:
-    """New values of tensors by path, in the wide dtype; nothing is written before all folds are in."""
+    """New values of tensors by path, in the wide dtype, and what changes them; nothing is written before all folds are in."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.values: dict[str, Tensor] = {}
         self.kinds: dict[str, str] = {}
+        self.changes: dict[str, list[Change]] = {}
 
     def add(self, site: Site, fold: Fold) -> None:
         weights = site.span.writers if isinstance(fold, Post) else site.span.readers
@@ -141,8 +159,9 @@ class Plan:
         wide = torch.float64 if original.dtype == torch.float64 else torch.float32
         before = original.to(wide)
         rows = _rows(before, weight)
-        delta, shift = _delta(before[rows], self._old_bias(block, weight, rows, wide), fold, fold.down.to(wide), fold.up.to(wide))
-        self.values.setdefault(path, before.clone())[rows] += delta
+        up, down, shift = _factors(before[rows], self._old_bias(block, weight, rows, wide), fold, fold.down.to(wide), fold.up.to(wide))
+        self.values.setdefault(path, before.clone())[rows] += up @ down
+        self.changes.setdefault(path, []).append(Change(weight, rows, up, down, shift))
         if shift is not None:
             self._bias(block, weight, rows, shift, before.shape[0])
 
@@ -179,16 +198,16 @@ def _rows(matrix: Tensor, weight: Weight) -> slice:
     return slice(k * size, (k + 1) * size)
 
 
-def _delta(matrix: Tensor, bias: Tensor | None, fold: Fold, down: Tensor, up: Tensor) -> tuple[Tensor, Tensor | None]:
-    """What is added to the matrix, and to the bias (None: nothing)."""
+def _factors(matrix: Tensor, bias: Tensor | None, fold: Fold, down: Tensor, up: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The two factors of what is added to the matrix, and what is added to the bias (None: nothing)."""
     shift = None if fold.shift is None else fold.shift.to(matrix.dtype)
     if isinstance(fold, Pre):
-        return (matrix @ up.mT) @ down.mT, None if shift is None else matrix @ shift
+        return matrix @ up.mT, down.mT, None if shift is None else matrix @ shift
     if isinstance(fold, Parallel):
-        return (down @ up).mT, shift
+        return up.mT, down.mT, shift
     through = None if bias is None else up.mT @ (down.mT @ bias)
     both = shift if through is None else through if shift is None else through + shift
-    return up.mT @ (down.mT @ matrix), both
+    return up.mT, down.mT @ matrix, both
 
 
 def _write(model: nn.Module, state: Merged, path: str, value: Tensor) -> None:

@@ -21,7 +21,7 @@ card fit source strict_json fingerprint roles probe""".split()
 METHODS = sorted((PACKAGE / "methods").glob("*.py"))
 MAY_IMPORT = {"torch", "safetensors", "inarch", *sys.stdlib_module_names}
 LAZY = set("""timm transformers open_clip peft datasets h5py pycocoevalcap accelerate matplotlib sklearn pydantic PIL numpy rich typer
-torchvision huggingface_hub tensorboard pandas""".split())
+torchvision huggingface_hub tensorboard pandas onnx onnxscript onnxruntime""".split())
 
 
 def tree(path: Path) -> ast.Module:

@@ -14,6 +14,7 @@ VERBS = {
     "predict": "Labels and probabilities for images, from a run folder alone.",
     "evaluate": "Score a run on the validation or test part of its data.",
     "merge": "Fold a run's adapter into its backbone and write a plain model folder.",
+    "export": "Write a run as LoRA, a plain model, a torch program or ONNX, for use without inarch.",
     "count": "How many numbers a method would train on a backbone.",
     "sites": "Every place of a backbone (or run) that can be adapted.",
     "check-data": "List everything that is wrong with a data set; change nothing.",

@@ -7,7 +7,7 @@ VLPET = "inarch/methods/vlpet.py"
 FAULTS = [
     Fault("the base is not frozen", "inarch/grafting.py", "        parameter.requires_grad_(False)\n    model.add_module",
           "        pass\n    model.add_module", LAWS),
-    Fault("a transposed merge", "inarch/merging.py", "return (matrix @ up.mT) @ down.mT,", "return (matrix @ down) @ up,", LAWS),
+    Fault("a transposed merge", "inarch/merging.py", "return matrix @ up.mT, down.mT,", "return matrix @ down, up,", LAWS),
     Fault("the fold forgets the bias", "inarch/merging.py", "None if shift is None else matrix @ shift", "None", LAWS),
     Fault("a gate reads the normed input instead of the residual", "inarch/wiring.py", 'Hook(joint, "start", span.residual)',
           'Hook(joint, "start", span.enter)', "tests/test_graft.py -k declares"),
