@@ -1,4 +1,4 @@
-# make demo | test | test-all | campaign | lint | bench | test-hub: each makes its own .venv, installs once, and runs.
+# make demo | test | test-all | table | reliability | campaign | lint | bench | test-hub: each makes its own .venv, installs once, and runs.
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SLOW := real or compile or dist or long
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-all table test-slow faults campaign wheel lint bench test-hub clean help
+.PHONY: demo test test-all table reliability test-slow faults campaign wheel lint bench test-hub clean help
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -39,6 +39,11 @@ test-slow: $(VENV)/.dev
 ROWS := runs/reliability.json
 table: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m row --timeout 120 --rows $(ROWS)
+
+# The same, kept: docs/reliability.md is written anew.
+reliability:
+	$(MAKE) table ROWS=results/reliability.json
+	$(BIN)/python scripts/reliability_table.py
 
 faults: $(VENV)/.dev
 	$(BIN)/python tests/planted_faults.py

@@ -63,7 +63,7 @@ def section(letter: str, lines: list[dict[str, Any]]) -> str:
 
 
 def cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    return text.replace("|", "\\|").replace("``", "`")
 
 
 def campaign(found: dict[str, Any]) -> str:
