@@ -196,3 +196,10 @@ def test_a_timm_backbone_of_any_arguments_is_found_by_its_folder(tmp_path: Path,
     folder = save_timm(tmp_path / "bare", qkv_bias=False)
     out, _ = export_run(made.run("no-bias", backbone=str(folder)), "lora", tmp_path / "out")
     assert not (out / "base").exists()
+
+
+def test_a_backbone_named_from_here_is_found_from_the_folder(tmp_path: Path, made: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(made.folder)
+    run = made.run("relative", backbone="./vit")
+    out, _ = export_run(os.path.relpath(run), "lora", tmp_path / "out")
+    assert json.loads((out / "adapter_config.json").read_text())["base_model_name_or_path"] == made.vit

@@ -6,6 +6,7 @@ A backbone that comes with inarch, was read from another format or was resized i
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,8 @@ def stock_of(base: nn.Module, backbone: Backbone, classes: int, folder: Path, wi
 def _named(backbone: Backbone, classes: int) -> Stock | None:
     """By its address, if the library understands that one."""
     address = parse(backbone.address)
+    if address.folder:  # the script is run in another folder than this command
+        address = dataclasses.replace(address, name=str(Path(address.name).absolute()))
     if backbone.library == "transformers" and address.scheme == "hf":
         return _transformers(address.name, None, classes, address.at)
     if backbone.library == "timm" and address.scheme in ("timm", "hf"):
