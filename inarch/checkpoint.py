@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from inarch import files, fit, roles
+from inarch import files, fit, folders, roles
 from inarch.adapter import Method
 from inarch.card import CARD, CARD_CAP, FORMAT, NEEDS, read_card, sealed, weights_name
 from inarch.container import Container, Scion, container_of
@@ -139,18 +139,18 @@ def _sealed(card: dict[str, Any], data: bytes) -> bytes:
 def _write(folder: Path, weights: str, data: bytes, card: bytes) -> None:
     """The weights under a new name, then the card that names them, in one rename; then what nobody names any more goes."""
     try:
-        files.make_folder(folder)
+        folders.make_folder(folder)
     except OSError as problem:
         raise files.StorageError(f"{str(folder)!r}: {problem.strerror}; choose a folder that can be written") from None
     except ValueError:
         raise ConfigError(f"{str(folder)!r} is no name that a folder can have (a NUL or half a character in it)") from None
-    with files.alone(folder):
+    with folders.alone(folder):
         files.write(folder / weights, data)
         files.write(folder / CARD, card)
         for stale in folder.glob("adapter-*.safetensors"):
             if stale.name != weights:
-                files.discard(stale)
-        files.sweep(folder, "adapter*")
+                folders.discard(stale)
+        folders.sweep(folder, "adapter*")
 
 
 def _refuse_broken(values: Mapping[str, Tensor]) -> None:

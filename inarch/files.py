@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import math
 import os
@@ -12,7 +11,7 @@ import stat
 import struct
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -33,8 +32,8 @@ _KINDS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF1
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
           "C64": 8}
 __all__ = [
-    "alone", "canonical", "check_tensors", "discard", "finite", "header", "make_folder", "outside", "parse_json", "read", "read_sealed",
-    "read_start", "refuse_pickle", "sha256", "sweep", "sync_folder", "tensor_bytes", "tensors", "write",
+    "canonical", "check_tensors", "finite", "header", "outside", "parse_json", "read", "read_sealed", "read_start", "refuse_pickle",
+    "sha256", "sync_folder", "tensor_bytes", "tensors", "write",
 ]
 
 
@@ -131,43 +130,6 @@ def write(path: Path, data: bytes) -> None:
     except OSError as problem:
         temporary.unlink(missing_ok=True)
         raise StorageError(f"{path}: {problem.strerror}; nothing that was there has been changed") from None
-
-
-def make_folder(folder: Path) -> None:
-    """The folder, and those above it that are missing; the name of each is synced, or a power loss might take the whole tree."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    if missing:
-        folder.mkdir(parents=True, exist_ok=True)
-    for path in missing:
-        sync_folder(path.parent)
-
-
-def sweep(folder: Path, name: str) -> None:
-    """Remove what a process killed inside ``write`` of files of this name (a pattern) has left."""
-    for path in folder.glob(f".{name}.*.tmp"):
-        path.unlink(missing_ok=True)
-
-
-def discard(path: Path) -> None:
-    """Remove what nobody needs any more; where that is not allowed, it stays."""
-    with suppress(OSError):
-        path.unlink(missing_ok=True)
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """While this process writes several files there, another that wants to is refused; one that dies leaves nothing behind."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StorageError(f"{folder}: another process is saving there; nothing was written, choose another folder") from None
-        except OSError:  # a file system without locks
-            pass
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from inarch import files
+from inarch import files, folders
 from inarch.errors import ConfigError, Corrupt, Incomplete, Mismatch, StorageError
 from inarch.preprocess import Preprocess
 from inarch.recipe import Recipe
@@ -91,7 +91,7 @@ class Run:
 
     def make(self) -> None:
         try:
-            files.make_folder(self.folder)
+            folders.make_folder(self.folder)
         except OSError as problem:
             raise StorageError(f"{self}: {problem.strerror}; choose a folder that can be written") from None
 

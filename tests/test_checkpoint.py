@@ -332,10 +332,10 @@ def test_what_could_not_be_read_again_is_not_written(tmp_path, extra):
 
 def test_two_that_save_into_one_folder(folder):
     """The second is refused while the first is at it; a reader in between takes the old adapter or the new one."""
-    from inarch import files
+    from inarch import folders
 
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with files.alone(folder), pytest.raises(StorageError, match="another process is saving there"):
+    with folders.alone(folder), pytest.raises(StorageError, match="another process is saving there"):
         adapter(folder, seed=2)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     adapter(folder, seed=2)

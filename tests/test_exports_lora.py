@@ -53,7 +53,7 @@ def tiny(**more: object) -> nn.Module:
 
 
 @pytest.mark.parametrize("method", RUNS)
-@pytest.mark.parametrize("library", ["vit", "timm"])
+@pytest.mark.parametrize("library", ["vit", pytest.param("timm", marks=pytest.mark.long)])
 def test_an_exported_run_says_how_near_peft_comes(library: str, method: str, made: Exported, tmp_path: Path, capsys) -> None:
     run = made.run(f"{library}-{method}", **{"backbone": getattr(made, library), **RUNS[method]})
     assert main(["export", str(run), "--to", "lora", "--out", str(tmp_path / "out")]) == 0

@@ -181,6 +181,7 @@ def test_every_way_to_look_up_the_new_member():
     assert isinstance(kind, PeftType) and pickle.loads(pickle.dumps(kind)) is kind and json.dumps(kind) == '"ARC"'
 
 
+@pytest.mark.long
 def test_the_file_loads_in_a_fresh_process(tmp_path):
     """README's example in two processes; the second one knows the method by importing the bridge."""
     model = trained(get_peft_model(base(), ARCConfig(r=4)))

@@ -20,7 +20,7 @@ from typing import Any
 
 from torch import Tensor
 
-from inarch import files
+from inarch import files, folders
 from inarch.errors import CheckpointError, Corrupt, Mismatch, StorageError
 
 FORMAT = 1
@@ -57,7 +57,7 @@ class Generations:
     def save(self, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> Path:
         """Write the next generation; ``StorageError`` when the disk refuses, and then those that were there are untouched."""
         with _storage(self.folder):
-            files.make_folder(self.folder)
+            folders.make_folder(self.folder)
             self._sweep()
         number = max(self.numbers(), default=0) + 1
         final = self.path(number)
@@ -111,7 +111,7 @@ class Generations:
         """Remove what a killed process left half-written or half-deleted; the run's lock says that nobody else is at it."""
         for path in self.folder.glob("gen-*.tmp"):
             shutil.rmtree(path, ignore_errors=True)
-        files.sweep(self.folder, LATEST)
+        folders.sweep(self.folder, LATEST)
 
     def _retire(self) -> None:
         """Delete all but the newest ``keep``; each leaves its name first, so that no reader finds half a generation."""

@@ -20,7 +20,7 @@ FAULTS = [
     Fault("the adapter's old weights go before its card is replaced", "inarch/checkpoint.py",
           "        files.write(folder / weights, data)\n        files.write(folder / CARD, card)\n",
           "        files.write(folder / CARD, card)\n        files.write(folder / weights, data)\n", f"{SAVES} -k 'power and adapter'"),
-    Fault("what a kill left is never swept", GENERATIONS, "        files.sweep(self.folder, LATEST)", "        pass",
+    Fault("what a kill left is never swept", GENERATIONS, "        folders.sweep(self.folder, LATEST)", "        pass",
           "tests/test_generations.py -k leftovers"),
     Fault("a fall-back is not said", GENERATIONS, "            return Generation(number, tensors, state, tuple(notes))",
           "            return Generation(number, tensors, state)", "tests/test_generations.py -k falls_back"),
