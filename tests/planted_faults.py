@@ -2,25 +2,29 @@
 
     python tests/planted_faults.py [PART ...]     each fault in a copy of the checkout; exit 1 if one goes unnoticed
 
-The faults are in tests/planted/, one file per part of the house.
+The faults are in tests/planted/, one file per part of the house. This process imports the libraries that all tests need and nothing of
+inarch; each fault is played by a fork of it, which imports the broken copy.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import shutil
-import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+import traceback
 from pathlib import Path
 
 import planted
 from planted import Fault
 
 ROOT = Path(__file__).resolve().parents[1]
-TIERS = "not real and not compile and not dist and not gpu and not hub"  # the default one and what is long
+TIERS = "not real and not compile and not dist and not gpu and not hub"  # the default one and what takes seconds
+AT_ONCE = 2
+QUIET = "ignore::pytest.PytestAssertRewriteWarning"  # what is imported before the fork
+LIBRARIES = ("pytest", "numpy", "safetensors.torch", "transformers", "timm", "pydantic", "accelerate", "PIL.Image")
 
 
 def faults(parts: list[str]) -> list[Fault]:
@@ -31,32 +35,89 @@ def faults(parts: list[str]) -> list[Fault]:
     return [fault for part in parts or known for fault in importlib.import_module(f"planted.{part}").FAULTS]
 
 
-def notices(fault: Fault) -> bool:
-    """Whether the tests named by the fault fail in a copy that has it; the fault's text must still be there to break."""
-    with tempfile.TemporaryDirectory() as place:
-        copy = Path(place) / "inarch"
-        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "results", "__pycache__", "*.egg-info"))
-        broken = copy / fault.file
-        text = broken.read_text()
-        if text.count(fault.old) != 1:
-            raise SystemExit(f"{fault.name}: {fault.file} holds the text to break {text.count(fault.old)} times; renew the fault")
-        broken.write_text(text.replace(fault.old, fault.new))
-        words = fault.tests.split(" -k ")
-        command = [sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider", "-m", TIERS, *words[0].split()]
-        done = subprocess.run(command + (["-k", words[1].strip("'")] if words[1:] else []), cwd=copy, capture_output=True, text=True)
-    if done.returncode not in (0, 1):
-        raise SystemExit(f"{fault.name}: pytest did not run ({done.returncode})\n{done.stdout[-2000:]}{done.stderr[-1000:]}")
-    return done.returncode == 1
+def preload() -> None:
+    """What is the same in every copy; ``inarch`` itself mends torchvision where it must, and is forgotten again."""
+    sys.path.insert(0, str(ROOT))
+    importlib.import_module("inarch.backbones.torchvision").mend_torchvision()
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "inarch"]:
+        del sys.modules[name]
+    sys.path.remove(str(ROOT))
+
+
+def plant(fault: Fault, place: Path) -> Path:
+    """A copy of the checkout that has the fault, whose text must still be there to break."""
+    copy = place / "inarch"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "results", "*.egg-info"), copy_function=same)
+    broken = copy / fault.file
+    text = broken.read_text()
+    if text.count(fault.old) != 1:
+        raise SystemExit(f"{fault.name}: {fault.file} holds the text to break {text.count(fault.old)} times; renew the fault")
+    broken.unlink()
+    broken.write_text(text.replace(fault.old, fault.new))
+    return copy
+
+
+def same(source: str, target: str) -> None:
+    """Another name of the file where that is possible: compiled modules stay valid, and nothing is copied."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def play(fault: Fault, place: Path) -> int:
+    """The process that runs the fault's tests in its copy; what it says goes to a file beside it."""
+    copy = plant(fault, place)
+    child = os.fork()
+    if child:
+        return child
+    said = os.open(place / "said", os.O_WRONLY | os.O_CREAT)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+    os.chdir(copy)
+    sys.path[:] = [str(copy), *(path for path in sys.path if Path(path or ".").resolve() != Path(__file__).resolve().parent)]
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("planted", "conftest")]:
+        del sys.modules[name]
+    words, _, chosen = fault.tests.partition(" -k ")
+    code = 3
+    try:
+        command = ["-qx", "-p", "no:cacheprovider", "-W", QUIET, "-m", TIERS, *words.split()]
+        code = int(importlib.import_module("pytest").main(command + (["-k", chosen.strip("'")] if chosen else [])))
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def main() -> int:
-    chosen = faults(sys.argv[1:])
-    with ThreadPoolExecutor(2) as pool:
-        noticed = list(pool.map(notices, chosen))
-    for fault, seen in zip(chosen, noticed, strict=True):
-        print(f"{'caught' if seen else 'MISSED'}  {fault.name}")
-    print(f"{sum(noticed)} passed, {len(noticed) - sum(noticed)} failed")
-    return 0 if all(noticed) else 1
+    waiting, noticed = faults(sys.argv[1:]), {}
+    order = list(waiting)
+    preload()
+    running: dict[int, tuple[Fault, Path]] = {}
+    with tempfile.TemporaryDirectory() as root:
+        while waiting or running:
+            while waiting and len(running) < AT_ONCE:
+                fault, place = waiting.pop(0), Path(tempfile.mkdtemp(dir=root))
+                running[play(fault, place)] = (fault, place)
+            child, status = os.wait()
+            fault, place = running.pop(child)
+            noticed[fault.name] = judged(fault, os.waitstatus_to_exitcode(status), place)
+            shutil.rmtree(place)
+    for fault in order:
+        print(f"{'caught' if noticed[fault.name] else 'MISSED'}  {fault.name}")
+    print(f"{sum(noticed.values())} passed, {len(noticed) - sum(noticed.values())} failed")
+    return 0 if all(noticed.values()) else 1
+
+
+def judged(fault: Fault, code: int, place: Path) -> bool:
+    """Whether the tests failed, and did not stumble over something else."""
+    if code not in (0, 1):
+        raise SystemExit(f"{fault.name}: pytest did not run ({code})\n{(place / 'said').read_text()[-3000:]}")
+    return code == 1
 
 
 if __name__ == "__main__":

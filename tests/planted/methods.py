@@ -78,7 +78,7 @@ FAULTS = [
     Fault("the probe leaves the cores where they went", "inarch/tasks/probing.py", "parameter.copy_(before[name])", "pass",
           "tests/test_probing.py -k in_turn"),
     Fault("gates found by the probe go on learning", "inarch/switching.py",
-          "requires_grad_(name not in scion.held)\n    scion.active = True", "requires_grad_(True)\n    scion.active = True",
+          "parameter.requires_grad_(name not in scion.held)", "parameter.requires_grad_(True)",
           "tests/test_probing.py -k held"),
     Fault("held-back classes are read early", "inarch/data/fewshot/read.py", "self._learn = self._half(self._plan)",
           "self._learn, _ = self._half(self._plan), self.held()", "tests/test_fewshot_data_leakage.py -k no_novel_image"),

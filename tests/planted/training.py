@@ -9,7 +9,7 @@ FAULTS = [
           "        draft = final.with_name(final.name + \".tmp\")", "        draft = final", f"{SAVES} -k 'power and generations'"),
     Fault("a file is renamed before it is synced", FILES, "            os.fsync(file.fileno())\n        os.replace(temporary, path)",
           "            pass\n        os.replace(temporary, path)", f"{SAVES} -k 'power and generations'"),
-    Fault("the name of a new folder is not synced", FILES, "        sync_folder(path.parent)\n\n\ndef sweep", "        pass\n\n\ndef sweep",
+    Fault("the name of a new folder is not synced", "inarch/folders.py", "        sync_folder(path.parent)", "        pass",
           f"{SAVES} -k 'power and first'"),
     Fault("retention deletes before the new generation is on the disk", GENERATIONS,
           "                os.rename(draft, final)\n                files.sync_folder(self.folder)",
