@@ -138,7 +138,7 @@ def test_disabled_is_the_frozen_base(family, method):
 @cells
 def test_save_and_load_round_trip(family, method, tmp_path, monkeypatch):
     monkeypatch.setattr("inarch.checkpoint.METHODS", {method: type(METHODS[method])})
-    monkeypatch.setattr("inarch.checkpoint.method_named", lambda _: type(METHODS[method]))
+    monkeypatch.setattr("inarch.fit.method_named", lambda _: type(METHODS[method]))
     kind, model = grafted(family, method)
     inarch.save(model, tmp_path / "a", extra={"classes": ["x"]})
     fresh = copy.deepcopy(pristine(family))
