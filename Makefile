@@ -33,7 +33,7 @@ test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
 
 test-slow: $(VENV)/.dev
-	$(BIN)/python -m pytest -q -m "($(SLOW)) and not row" --timeout 1200
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "($(SLOW)) and not row" --timeout 1200
 
 # Every test of the fault table, each under a watchdog; --rows writes what was tried.
 ROWS := runs/reliability.json
