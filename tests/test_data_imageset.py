@@ -146,6 +146,7 @@ class Killed(Dataset):
 
 @pytest.mark.row("C17", "SIGKILL of a loader process while the next batch is awaited")
 @pytest.mark.usefixtures("short_goodbye")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # torch tells of the death in a signal handler
 def test_worker_that_dies_is_a_data_error():
     """`DataError` within 10 s, and no process is left."""
     start, before = time.monotonic(), children()
@@ -158,6 +159,7 @@ def test_worker_that_dies_is_a_data_error():
 
 @pytest.mark.row("C17", "SIGKILL of a loader process during a step")
 @pytest.mark.usefixtures("short_goodbye")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # torch tells of the death in a signal handler
 def test_worker_that_dies_during_a_step_is_a_data_error():
     """`DataError` as soon as torch reports it."""
     died = r"a data worker process died: DataLoader worker \(pid \d+\) is killed by signal"

@@ -185,6 +185,7 @@ def test_endless_overflow_is_divergence(nursery, tmp_path, monkeypatch):
         train(nursery.recipe(tmp_path / "run", epochs=20))
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # torch tells of the death in a signal handler
 def test_a_dead_data_worker_is_an_error_and_not_a_hang(nursery, tmp_path, monkeypatch):
     real = Updater.__call__
 

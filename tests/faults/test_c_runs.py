@@ -119,6 +119,7 @@ def loaders() -> set[str]:
 @pytest.mark.faults
 @pytest.mark.row("C17", "SIGKILL of one of two loader processes in the middle of a run")
 @pytest.mark.filterwarnings("ignore:.*use of fork.. may lead to deadlocks:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # torch tells of the death in a signal handler
 def test_a_loader_is_killed_and_the_run_goes_on(nursery: Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`DataError` within 10 s, no process is left, and the resumed run ends in the same bits."""
     monkeypatch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.5)
