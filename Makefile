@@ -59,7 +59,7 @@ wheel: $(VENV)/.dev
 test-all: table test-slow faults wheel
 
 lint: $(VENV)/.dev
-	$(BIN)/ruff check inarch tests scripts
+	$(BIN)/ruff check inarch tests scripts examples
 	$(BIN)/mypy
 
 bench: $(VENV)/.dev

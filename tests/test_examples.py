@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from conftest import ROOT
 from peft import PeftModel, get_peft_model
 from safetensors.torch import load_file
+from sklearn.datasets import load_digits
 from torch import nn
 from transformers import TrainerCallback
 
@@ -113,3 +115,23 @@ def test_a_segmentation_head_on_dinov2(tmp_path):
     other.load_state_dict(load_file(tmp_path / "head.safetensors"))
     masks = parts["masks"](again.eval(), other, pictures)
     assert masks.shape == (2, 2, 16, 16) and torch.equal(masks, parts["masks"](model, head, pictures))
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec", "ignore:.*does not have many workers",
+                            "ignore:.*exists and is not empty")
+def test_lightning_trains_and_its_checkpoint_restores_ours(tmp_path, monkeypatch):
+    torch.manual_seed(1)
+    parts = example("lightning_loop")
+    adapter = parts["main"](str(tmp_path), epochs=2)
+    before, after = parts["backbone"](), parts["backbone"]()
+    inarch.load(after, adapter)
+    images, labels = torch.tensor(load_digits().images[:64] / 8 - 1).float()[:, None], torch.tensor(load_digits().target[:64])
+    with torch.no_grad():
+        start, end = (model.eval()(images, labels=labels).loss for model in (before, after))
+    assert end < 0.8 * start
+    kept = {file.name: file.read_bytes() for file in adapter.glob("*.safetensors")}
+    shutil.rmtree(adapter)
+    monkeypatch.setattr(parts["Digits"], "training_step", lambda self, batch: pytest.fail("nothing is left to train"))
+    parts["main"](str(tmp_path), epochs=2, resume=str(next(tmp_path.rglob("*.ckpt"))))
+    assert kept and {file.name: file.read_bytes() for file in adapter.glob("*.safetensors")} == kept
