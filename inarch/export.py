@@ -113,13 +113,12 @@ def _prove(job: Job, loaded: nn.Module, written: Mapping[str, Tensor]) -> None:
 
 
 def _readme(job: Job, form: Format) -> str:
-    licence, rule = job.backbone.source.get("licence"), job.rule
+    licence = job.backbone.source.get("licence")
     card = f"---\nlicense: {licence}\n---\n\n" if licence else ""
-    margin = f" after resizing the short side to {rule.resize}" if rule.resize else ""
     return (f"{card}# {type(job.model).__name__}, {job.classes} classes\n\n"
             f"Exported by inarch from `{job.backbone.address}`. Loads without inarch; in this folder:\n\n"
             f"```python\n{form.recipe}```\n\n"
-            f"Images: RGB, {rule.fit} to {rule.size} px{margin}, {rule.interpolation}, mean {rule.mean}, std {rule.std}.\n")
+            f"Images: {job.rule.told()}.\n")
 
 
 def _put_in_place(draft: Path, out: Path) -> None:

@@ -18,7 +18,7 @@ from inarch.card import CARD
 from inarch.container import Container, Scion, container_of
 from inarch.errors import ConfigError, Mismatch
 from inarch.fingerprint import architecture, compare, differences, fingerprint
-from inarch.grafting import plan
+from inarch.grafting import plan, thawed_by
 from inarch.methods import method_named
 from inarch.source import source_of
 
@@ -87,7 +87,7 @@ def foreseen(model: nn.Module, method: Method, thawed: Mapping[str, str], card: 
             stacks = plan(model, method)
             probe = Scion(method, stacks, method.build(stacks), [])
             head = {} if card["head"] is None else {"head/weight": torch.empty(card["head"]), "head/bias": torch.empty(card["head"][:1])}
-        chosen = roles.resolve(model, (*method.thaws, *card["thaw"]), roles.always(model))
+        chosen = thawed_by(model, method, card["thaw"])
     except (ConfigError, ArithmeticError, RuntimeError, TypeError) as problem:  # of sizes that no tensor can have, too
         raise Mismatch(f"{folder / CARD}: {problem}") from None
     heads = tuple(f"{path}." for path in roles.head_paths(model)) if card["head"] is not None else ()

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import inarch
 from inarch import backbones
@@ -76,8 +76,13 @@ def own_test_table(rebuilt: Rebuilt) -> Table | None:
 def _logits(rebuilt: Rebuilt, table: Table | None, progress: Any = None) -> np.ndarray:
     if table is not None:
         return table_logits(rebuilt, table, rebuilt.recipe.eval_batch_size, progress)
+    return forward(rebuilt, random_pixels(rebuilt, FEW))
+
+
+def random_pixels(rebuilt: Rebuilt, count: int) -> Tensor:
+    """``[count, 3, side, side]``, the same each time, for a run whose images are out of reach."""
     side = rebuilt.card.view.size
-    return forward(rebuilt, torch.randn(FEW, 3, side, side, generator=torch.Generator().manual_seed(0)))
+    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(0))
 
 
 def _refuse_difference(before: np.ndarray, after: np.ndarray, rebuilt: Rebuilt) -> None:

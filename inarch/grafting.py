@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 
 import torch
@@ -44,7 +44,7 @@ def graft(
         method = settled(model, method)
         stacks = plan(model, method)
         head_path = _head_place(model, head)
-        thawed = {} if into is not None else roles.resolve(model, tuple(dict.fromkeys(method.thaws + wish)), roles.always(model))
+        thawed = {} if into is not None else thawed_by(model, method, wish)
     if head_path is not None:
         thawed = {n: p for n, p in thawed.items() if not n.startswith(head_path + ".")}
     scion = _scion(model, method, stacks, list(thawed))
@@ -60,6 +60,11 @@ def graft(
     container.insert(name, scion)
     _join(model, container, scion)
     return use(model, name)
+
+
+def thawed_by(model: nn.Module, method: Method, wish: Sequence[str]) -> dict[str, nn.Parameter]:
+    """Base parameters that train beside the adapters, by name: the method's, those of ``wish``, and what the backbone always trains."""
+    return roles.resolve(model, (*method.thaws, *wish), roles.always(model))
 
 
 def settled(model: nn.Module, method: Method) -> Method:

@@ -72,15 +72,15 @@ def unmerge(model: nn.Module) -> nn.Module:
 
     Raises ``CannotFold`` when a folded weight has been changed or cast since: nothing is overwritten then.
     """
-    state = model.__dict__.get(MERGED)
-    if state is None:
+    if MERGED not in model.__dict__:
         raise CannotFold(f"this {type(model).__name__} is not merged")
-    unfold(model, state)
+    unfold(model)
     return model
 
 
-def unfold(model: nn.Module, state: Merged) -> None:
+def unfold(model: nn.Module) -> None:
     """Undo ``fold``: the kept originals in their places, the container and its hooks on the model."""
+    state: Merged = model.__dict__[MERGED]
     for path, value in state.folded.items():
         now = _tensor(model, path)
         if now is None or now.dtype != value.dtype or not torch.equal(now.to(value.device), value):

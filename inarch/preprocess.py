@@ -37,6 +37,11 @@ class Preprocess:
         if self.interpolation not in INTERPOLATIONS:
             raise ConfigError(f"preprocess: interpolation {self.interpolation!r}; {nearest(self.interpolation, INTERPOLATIONS)}")
 
+    def told(self) -> str:
+        """In words, for a README."""
+        margin = f" after resizing the short side to {self.resize}" if self.resize else ""
+        return f"RGB, {self.fit} to {self.size} px{margin}, {self.interpolation}, mean {self.mean}, std {self.std}"
+
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 

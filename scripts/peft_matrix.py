@@ -85,24 +85,27 @@ def installed(version: str) -> Path:
     return folder
 
 
+class NotFetched(SystemExit):
+    """The package registry did not answer, or has no such version."""
+
+
 def pip(*words: str) -> None:
     done = subprocess.run([sys.executable, "-m", "pip", words[0], "-q", *words[1:]], capture_output=True, text=True)
     if done.returncode:
-        raise SystemExit(f"pip {' '.join(words)} failed: {done.stderr[-1000:]}")
+        raise NotFetched(f"pip {' '.join(words)} failed: {done.stderr[-1000:]}")
 
 
 def line(case: xml.Element) -> dict[str, str]:
     name, _, setting = case.attrib["name"].partition("[")
     method = next(method for method in METHODS if re.search(rf"\b{method}\b", setting))
+    about = {"method": method, "test": name, "case": setting.rstrip("]")}
     failure = next((part for part in case if part.tag in ("failure", "error")), None)
     if failure is None:
-        skipped = case.find("skipped")
-        return {"method": method, "test": name, "case": setting.rstrip("]"), "outcome": "passed" if skipped is None else "skipped",
-                "reason": "", "message": ""}
-    said = (failure.attrib.get("message") or "") + (failure.text or "")
+        return about | {"outcome": "passed" if case.find("skipped") is None else "skipped", "reason": "", "message": ""}
+    message = failure.attrib.get("message", "")
+    said = message + (failure.text or "")
     reason = next((why for test, word, why in REASONS if test in ("", name) and word in said), "")
-    return {"method": method, "test": name, "case": setting.rstrip("]"), "outcome": "failed", "reason": reason,
-            "message": (failure.attrib.get("message") or "").splitlines()[0][:200] if failure.attrib.get("message") else ""}
+    return about | {"outcome": "failed", "reason": reason, "message": message.partition("\n")[0][:200]}
 
 
 def page(found: dict[str, list[dict[str, str]]]) -> str:

@@ -1,10 +1,6 @@
 """docs/reliability.md is what its results say, and every row of a built part has a test that was run."""
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
-import reliability_table
+from scripts import reliability_table
 
 
 def test_the_page_is_of_the_results_and_no_row_lacks_a_test():

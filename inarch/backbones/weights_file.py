@@ -18,7 +18,6 @@ from torch import nn
 
 from inarch import files
 from inarch.errors import Corrupt, Incomplete, StorageError, Unsafe
-from inarch.files import parse_json
 
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 _TRUNK_LEAVES = ("weight", "bias")
@@ -76,7 +75,7 @@ def _present(folder: Path, name: str) -> Path:
 def read_json(path: Path) -> dict[str, Any]:
     """One JSON object, strictly; a file of the hub's cache is a link, and is followed."""
     try:
-        return parse_json(path.read_bytes(), path)
+        return files.parse_json(path.read_bytes(), path)
     except OSError as error:
         raise StorageError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
 

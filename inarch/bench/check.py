@@ -7,7 +7,6 @@ Generated JPEGs of smooth noise in a temporary folder, read from the page cache;
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from PIL import Image
 
 from inarch.bench.machine import circumstances
 from inarch.bench.results import FORMAT
-from inarch.bench.timing import race
+from inarch.bench.timing import race, summary
 from inarch.data import check
 from inarch.errors import ConfigError
 
@@ -72,11 +71,7 @@ def _drawn(root: Path, size: tuple[int, int], images: int) -> Path:
 
 def _row(folder: Path, size: tuple[int, int], rates: list[tuple[float, float]]) -> dict[str, Any]:
     files = list(folder.rglob("*.jpg"))
-    cpu, wall = _summary([rate for rate, _ in rates]), _summary([rate for _, rate in rates])
+    cpu, wall = summary([rate for rate, _ in rates]), summary([rate for _, rate in rates])
     met = {"met": cpu["median"] >= GOAL} if max(size) <= SMALL else {}
     return {"bytes_per_image": round(sum(file.stat().st_size for file in files) / len(files)), "per_cpu_second": cpu,
             "per_second": wall, **met}
-
-
-def _summary(values: list[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "low": min(values), "high": max(values)}

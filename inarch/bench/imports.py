@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from typing import Any
 
 from inarch.bench.machine import circumstances
 from inarch.bench.results import FORMAT
-from inarch.bench.timing import race
+from inarch.bench.timing import race, summary
 from inarch.errors import ConfigError
 
 BARE = "import torch"
@@ -39,9 +38,9 @@ def bench_import(*, repeats: int = 10, tick: Callable[[str], None] = lambda what
         raise ConfigError(f"bench: repeats={repeats}; expected at least 1")
     costs = race({name: Fresh(command) for name, command in COMMANDS.items()}, repeats, tick)
     over = [both.cpu - bare.cpu for both, bare in zip(costs[CORE], costs[BARE], strict=True)]
-    rows = {name: {"cpu": _summary([c.cpu for c in of]), "wall": _summary([c.wall for c in of])} for name, of in costs.items()}
+    rows = {name: {"cpu": summary([c.cpu for c in of]), "wall": summary([c.wall for c in of])} for name, of in costs.items()}
     return {"format": FORMAT, "kind": "import", "settings": {"repeats": repeats}, **circumstances(), "commands": rows,
-            "inarch_over_torch": _summary(over)}
+            "inarch_over_torch": summary(over)}
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,3 @@ class Fresh:
         subprocess.run([sys.executable, *self.arguments], check=True, capture_output=True, env=alone)
         ended, after = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         return Cost(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, ended - began)
-
-
-def _summary(values: list[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "low": min(values), "high": max(values)}

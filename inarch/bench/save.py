@@ -19,7 +19,7 @@ from torch import nn
 
 from inarch.bench.machine import circumstances
 from inarch.bench.results import FORMAT
-from inarch.bench.timing import Trainer, threads
+from inarch.bench.timing import Trainer, summary, threads
 from inarch.bench.vision import VISION
 from inarch.errors import ConfigError
 from inarch.training.generations import Generations
@@ -51,8 +51,8 @@ def bench_save(*, repeats: int = 30, images: int = 8, n_threads: int = 1, model:
     share = statistics.median(saves) / epoch
     return {"format": FORMAT, "kind": "save", "settings": {"model": VISION.sizes[model].title, "images": images, "steps": STEPS,
             "repeats": repeats, "threads": n_threads, "keep": KEEP, "goal": GOAL}, **about,
-            "bytes": size, "step_seconds": _summary(steps), "images_per_second": images / statistics.median(steps),
-            "save_seconds": _summary(saves), "epoch_seconds": epoch, "share_of_epoch": share, "met": share <= GOAL}
+            "bytes": size, "step_seconds": summary(steps), "images_per_second": images / statistics.median(steps),
+            "save_seconds": summary(saves), "epoch_seconds": epoch, "share_of_epoch": share, "met": share <= GOAL}
 
 
 class Saver:
@@ -74,7 +74,3 @@ def _timed(work: Callable[[], Any], tick: Callable[[str], None], what: str) -> f
     seconds = time.perf_counter() - began
     tick(what)
     return seconds
-
-
-def _summary(values: list[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "low": min(values), "high": max(values)}

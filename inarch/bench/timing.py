@@ -43,6 +43,11 @@ class Ratio:
     high: float
 
 
+def summary(values: list[float]) -> dict[str, float]:
+    """Of plain measurements: their median and range."""
+    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
+
+
 class Trainer:
     """One model with AdamW over all that trains, if anything does; a call is one step on the batch behind ``loss``."""
 

@@ -25,8 +25,9 @@ from inarch.backbones.torchvision import needed
 from inarch.errors import CannotFold, ConfigError
 from inarch.evaluate import Rebuilt, rebuild
 from inarch.export import drafted
-from inarch.exports.lora import random_pixels, said
+from inarch.exports.lora import said
 from inarch.files import canonical
+from inarch.folding import random_pixels
 from inarch.tasks.classify import Classifier
 
 TOLERANCE = 1e-4  # of the largest logit, or of 1: other kernels, the same numbers
@@ -153,11 +154,10 @@ def _fields(rebuilt: Rebuilt, kept: str, apart: float) -> dict[str, Any]:
 
 def _readme(rebuilt: Rebuilt, form: Form, kept: str, apart: float) -> str:
     rule = rebuilt.card.view
-    margin = f" after resizing the short side to {rule.resize}" if rule.resize else ""
     folded = f"The adapter is in it as operations: {kept}." if kept else "The adapter is folded into the weights."
     return (f"# {said(rebuilt)} on {rebuilt.card.backbone['address']}\n\n"
             f"Exported by inarch; pixels `[batch, 3, {rule.size}, {rule.size}]` to logits `[batch, {len(rebuilt.card.classes)}]`. "
             f"In this folder:\n\n```python\n{form.code.format(side=rule.size)}```\n\n"
-            f"Images: RGB, {rule.fit} to {rule.size} px{margin}, {rule.interpolation}, mean {rule.mean}, std {rule.std}. "
+            f"Images: {rule.told()}. "
             f"Class names in the order of the logits, and the same preprocessing for programs: `model.json`.\n\n"
             f"{folded} Compared with the grafted model, the largest difference of a logit was {apart:.1e}.\n")

@@ -28,7 +28,7 @@ from inarch.export import drafted
 from inarch.exports.low_rank import Linear, linear_of
 from inarch.exports.stock import Stock, still, stock_of
 from inarch.files import canonical
-from inarch.folding import backbone_of
+from inarch.folding import backbone_of, random_pixels
 from inarch.reporting.results import line
 
 TOLERANCE = 1e-5  # of the largest logit, or of 1 where all are smaller
@@ -50,7 +50,7 @@ def _write(run: str | Path, out: Path, *, overwrite: bool, progress: Any) -> str
     peft = import_library("peft", "peft")
     rebuilt = rebuild(run)
     model = rebuilt.net.model.float()
-    pixels = random_pixels(rebuilt)
+    pixels = random_pixels(rebuilt, 2)
     with torch.no_grad():
         expected = logits(model, pixels)
     linear = linear_of(model, container_of(model))
@@ -77,11 +77,6 @@ def _backbone(rebuilt: Rebuilt) -> Backbone:
 def said(rebuilt: Rebuilt) -> str:
     """The method in a line: ``ARC(rank=50)``."""
     return line(rebuilt.recipe.method, rebuilt.recipe.method_config().fields())
-
-
-def random_pixels(rebuilt: Rebuilt, count: int = 2) -> Tensor:
-    side = rebuilt.card.view.size
-    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(0))
 
 
 def _save(peft: Any, linear: Linear, base: nn.Module, name: str, folder: Path) -> None:
@@ -134,8 +129,6 @@ def _prove(peft: Any, stock: Stock, folder: Path, linear: Linear, pixels: Tensor
 
 
 def _readme(rebuilt: Rebuilt, linear: Linear, stock: Stock) -> str:
-    rule, names = rebuilt.card.view, ", ".join(rebuilt.card.classes)
-    margin = f" after resizing the short side to {rule.resize}" if rule.resize else ""
     shift = ("`lora_bias` is on: the constant that the adapter adds before or behind a layer, taken through its weights, is the bias "
              "of `lora_B`. " if linear.shifts else "")
     kept = f"Kept whole (`modules_to_save`): {', '.join(f'`{path}`' for path in sorted(linear.whole))}. " if linear.whole else ""
@@ -144,5 +137,5 @@ def _readme(rebuilt: Rebuilt, linear: Linear, stock: Stock) -> str:
             f"```python\n{_SCRIPT.format(base=stock.code)}```\n\n"
             f"The adapter is linear in what it reads, so this is the same function, not an approximation: `lora_alpha = r`, and B A is what"
             f" merging adds to a weight. {shift}{kept}It holds for the frozen backbone as it is; other weights give another model.\n\n"
-            f"Images: RGB, {rule.fit} to {rule.size} px{margin}, {rule.interpolation}, mean {rule.mean}, std {rule.std}.\n"
-            f"Classes: {names}.\n")
+            f"Images: {rebuilt.card.view.told()}.\n"
+            f"Classes: {', '.join(rebuilt.card.classes)}.\n")

@@ -14,17 +14,14 @@ except ImportError:
     raise need("peft", "peft") from None
 
 from inarch.methods import ARC, VLPET, AdaRing
-from inarch.peft.configs import RoleConfig, config_of
+from inarch.peft.configs import CONFIGS, AdaRingConfig, ARCConfig, RoleConfig, VLPETConfig
+from inarch.peft.convert import from_inarch, to_inarch
 from inarch.peft.kinds import register
 from inarch.peft.tuner import RootTuner, tuner_of
 
-ARCConfig, AdaRingConfig, VLPETConfig = config_of(ARC), config_of(AdaRing), config_of(VLPET)
-ARCModel, AdaRingModel, VLPETModel = tuner_of("ARC"), tuner_of("AdaRing"), tuner_of("VLPET")
-CONFIGS = {ARC: ARCConfig, AdaRing: AdaRingConfig, VLPET: VLPETConfig}
-for _config, _tuner in ((ARCConfig, ARCModel), (AdaRingConfig, AdaRingModel), (VLPETConfig, VLPETModel)):
-    register(_config.made_for.__name__.upper(), _config, _tuner)
-
-from inarch.peft.convert import from_inarch, to_inarch  # noqa: E402  (needs the configurations)
+ARCModel, AdaRingModel, VLPETModel = tuner_of(ARC), tuner_of(AdaRing), tuner_of(VLPET)
+for _method, _tuner in ((ARC, ARCModel), (AdaRing, AdaRingModel), (VLPET, VLPETModel)):
+    register(_method, CONFIGS[_method], _tuner)
 
 __all__ = [
     "ARCConfig", "ARCModel", "AdaRingConfig", "AdaRingModel", "CONFIGS", "RoleConfig", "RootTuner", "VLPETConfig", "VLPETModel",

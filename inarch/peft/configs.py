@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from peft.config import PeftConfig
-from peft.utils import PeftType
 
 from inarch.adapter import Method
 from inarch.errors import ConfigError, nearest
-from inarch.peft.kinds import member
+from inarch.methods import ARC, VLPET, AdaRing
+from inarch.peft.kinds import kind_of
 
 ELSEWHERE = {  # what PEFT's other configurations have -> how it is said here
     "bias": "biases of the base train by role: inarch.graft(model, method, thaw='biases')",
@@ -46,7 +46,7 @@ class RoleConfig(PeftConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.peft_type = member(PeftType, type(self).made_for.__name__.upper())  # type: ignore[assignment]
+        self.peft_type = kind_of(type(self).made_for)  # type: ignore[assignment]
         asked = getattr(self, "r", None)
         if asked is not None:
             self.rank = asked
@@ -87,3 +87,7 @@ def _strict(made: type[RoleConfig]) -> Any:
         plain(self, *args, **fields)
 
     return init
+
+
+ARCConfig, AdaRingConfig, VLPETConfig = config_of(ARC), config_of(AdaRing), config_of(VLPET)
+CONFIGS = {ARC: ARCConfig, AdaRing: AdaRingConfig, VLPET: VLPETConfig}

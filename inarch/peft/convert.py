@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from peft.config import PeftConfig
 from peft.utils import SAFETENSORS_WEIGHTS_NAME
 from torch import Tensor, nn
 
-from inarch import files, roles
+from inarch import files, fit, roles
 from inarch.checkpoint import load, save
 from inarch.container import container_of
 from inarch.errors import Mismatch
-from inarch.grafting import graft, ungraft
-from inarch.peft.configs import RENAMED, RoleConfig
+from inarch.grafting import graft, thawed_by, ungraft
+from inarch.peft.configs import CONFIGS, RENAMED, RoleConfig
+from inarch.peft.kinds import prefix_of
 from inarch.peft.thawing import modules_to_save
 
 BASE = "base_model.model."
@@ -31,7 +31,7 @@ def to_inarch(folder: str | Path, model: nn.Module, out: str | Path) -> Path:
         raise Mismatch(f"{folder} holds a {config.peft_type} adapter of PEFT; expected one of inarch.peft")
     path = folder / SAFETENSORS_WEIGHTS_NAME
     values = {name.removeprefix(BASE): value for name, value in files.tensors(files.read(path), path).items()}
-    mark = f"inarch.{prefix(config)}_"
+    mark = f"inarch.{prefix_of(type(config).made_for)}"
     inner = {name.removeprefix(mark): value for name, value in values.items() if name.startswith(mark)}
     whole = {name: value for name, value in values.items() if not name.startswith(mark)}
     graft(model, config.method(), thaw=_wish(model, config, set(whole)))
@@ -47,8 +47,6 @@ def to_inarch(folder: str | Path, model: nn.Module, out: str | Path) -> Path:
 
 def from_inarch(folder: str | Path, model: nn.Module, out: str | Path) -> Path:
     """Write the adapter that ``inarch.save`` wrote to ``folder`` as one that ``PeftModel.from_pretrained`` loads."""
-    from inarch.peft import CONFIGS
-
     extra = load(model, folder)
     container = container_of(model)
     scion = container.scion("default")
@@ -58,7 +56,7 @@ def from_inarch(folder: str | Path, model: nn.Module, out: str | Path) -> Path:
             raise Mismatch(f"{folder} holds {type(scion.method).__name__}; the bridge knows {', '.join(m.__name__ for m in CONFIGS)}")
         fields = {RENAMED.get(name, name): value for name, value in scion.method.fields().items()}
         config = kind(**fields, thaw=list(scion.wish), extra=extra or None)
-        tensors = {f"{BASE}inarch.{prefix(config)}_{name}": p.data for name, p in scion.trained().items()}
+        tensors = {f"{BASE}inarch.{prefix_of(kind.made_for)}{name}": p.data for name, p in scion.trained().items()}
         trained = {name: p.data for name, p in model.named_parameters() if name in scion.thawed}
         if scion.brought_head:
             head = container.head_path
@@ -76,14 +74,9 @@ def from_inarch(folder: str | Path, model: nn.Module, out: str | Path) -> Path:
     return Path(out)
 
 
-def prefix(config: RoleConfig) -> str:
-    return type(config).made_for.__name__.lower()
-
-
 def _wish(model: nn.Module, config: RoleConfig, whole: set[str]) -> tuple[str, ...]:
     """Roles that thaw exactly ``whole`` beside what the method does; the head by its role, anything else by its name."""
-    roles_asked = tuple(dict.fromkeys((*config.method().thaws, *config.thaw)))
-    left = whole - roles.resolve(model, roles_asked, roles.always(model)).keys()
+    left = whole - thawed_by(model, config.method(), config.thaw).keys()
     heads = {name for name in left if name.startswith(tuple(f"{path}." for path in roles.head_paths(model)))} if left else set()
     return (*config.thaw, *(["head"] if heads else []), *sorted(left - heads))
 
@@ -91,9 +84,7 @@ def _wish(model: nn.Module, config: RoleConfig, whole: set[str]) -> tuple[str, .
 def _fill(targets: dict[str, Tensor], values: dict[str, Tensor], path: Path) -> None:
     files.check_tensors({name: ("F32", list(value.shape)) for name, value in values.items()},
                         {name: list(value.shape) for name, value in targets.items()}, path)
-    with torch.no_grad():
-        for name, value in values.items():
-            targets[name].copy_(value)
+    fit.fill(targets, values)
 
 
 __all__ = ["from_inarch", "to_inarch"]

@@ -12,6 +12,8 @@ from typing import Any
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 from peft.utils import PeftType
 
+from inarch.adapter import Method
+
 
 def member(kinds: Any, name: str) -> enum.Enum:
     """``kinds.NAME`` with the value ``"NAME"``; the one that is there already, if there is one."""
@@ -29,9 +31,19 @@ def member(kinds: Any, name: str) -> enum.Enum:
     return new
 
 
-def register(name: str, config: type, tuner: type) -> None:
+def kind_of(method: type[Method]) -> enum.Enum:
+    """``PeftType.ARC`` of ``ARC``."""
+    return member(PeftType, method.__name__.upper())
+
+
+def prefix_of(method: type[Method]) -> str:
+    """``arc_``: how the names of its tensors begin."""
+    return f"{method.__name__.lower()}_"
+
+
+def register(method: type[Method], config: type, tuner: type) -> None:
     """Once per process; a second time changes nothing."""
-    kind = member(PeftType, name)
+    kind = kind_of(method)
     PEFT_TYPE_TO_CONFIG_MAPPING[kind] = config  # type: ignore[index]
     PEFT_TYPE_TO_TUNER_MAPPING[kind] = tuner  # type: ignore[index]
-    PEFT_TYPE_TO_PREFIX_MAPPING[kind] = tuner.prefix  # type: ignore[attr-defined, index]
+    PEFT_TYPE_TO_PREFIX_MAPPING[kind] = prefix_of(method)  # type: ignore[index]

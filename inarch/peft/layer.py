@@ -13,10 +13,12 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
 from torch import nn
 
-from inarch.container import Container, Scion
+from inarch import roles
+from inarch.container import MERGED, Container, Scion
 from inarch.errors import CannotFold
-from inarch.grafting import MERGED, drop
+from inarch.grafting import drop
 from inarch.merging import fold, unfold
+from inarch.peft.kinds import prefix_of
 from inarch.switching import use
 
 
@@ -34,7 +36,7 @@ class RootLayer(Container, BaseTunerLayer):
     def insert(self, name: str, scion: Scion) -> None:
         self.grafts[name] = scion
         for key, part in scion.parts().items():
-            attribute = f"{type(scion.method).__name__.lower()}_{key}"
+            attribute = f"{prefix_of(type(scion.method))}{key}"
             if attribute not in self._modules:
                 self.add_module(attribute, nn.ModuleDict())
             self._modules[attribute][name] = part  # type: ignore[index, operator]
@@ -108,7 +110,7 @@ class RootLayer(Container, BaseTunerLayer):
             return
         merged = self.merged_adapters
         if merged:
-            unfold(self.host[0], self.host[0].__dict__[MERGED])
+            unfold(self.host[0])
         drop(self.host[0], self, [adapter_name])
         if merged:
             self._fold(merged)
@@ -129,7 +131,7 @@ class RootLayer(Container, BaseTunerLayer):
             return
         before = self.merged_adapters
         if before:
-            unfold(self.host[0], self.host[0].__dict__[MERGED])
+            unfold(self.host[0])
         try:
             self._fold([*before, *wanted])
         except CannotFold:
@@ -156,7 +158,7 @@ class RootLayer(Container, BaseTunerLayer):
         if not self.merged:
             warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)
             return
-        unfold(self.host[0], self.host[0].__dict__[MERGED])
+        unfold(self.host[0])
         use(self.host[0], *([] if self._disable_adapters else self.active_adapters))
 
     def _get_available_adapters(self) -> set[str]:
@@ -166,6 +168,5 @@ class RootLayer(Container, BaseTunerLayer):
         return sorted(self.grafts)
 
     def _move_adapter_to_device_of_base_layer(self, adapter_name: str, device: torch.device | None = None) -> None:
-        owned = {id(p) for scion in self.grafts.values() for p in scion.parameters()}
-        base = next(p for p in self.host[0].parameters() if id(p) not in owned)
+        base = next(iter(roles.base_parameters(self.host[0]).values()))
         self.grafts[adapter_name].to(device or base.device)

@@ -13,9 +13,13 @@ from peft.utils.integrations import init_empty_weights
 from peft.utils.other import set_additional_trainable_modules
 from torch import nn
 
+from inarch import roles
+from inarch.adapter import Method
+from inarch.container import MERGED
 from inarch.errors import CannotGraft, ConfigError
-from inarch.grafting import MERGED, drop, graft, plan, settled
+from inarch.grafting import drop, graft, plan, settled
 from inarch.peft.configs import RoleConfig
+from inarch.peft.kinds import prefix_of
 from inarch.peft.layer import RootLayer
 from inarch.peft.thawing import modules_to_save
 from inarch.wiring import detach, join_again
@@ -82,8 +86,8 @@ class RootTuner(BaseTuner):
         """Adapters are made in fp32 (fp64 for fp64); without autocast they take the base's dtype."""
         super()._cast_adapter_dtype(adapter_name, autocast_adapter_dtype)
         if not autocast_adapter_dtype:
-            layer = self._layer()
-            layer.grafts[adapter_name].to(base_dtype(self.model))
+            dtype = next(p.dtype for p in roles.base_parameters(self.model).values() if p.is_floating_point())
+            self._layer().grafts[adapter_name].to(dtype)
 
     @contextmanager
     def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
@@ -111,10 +115,6 @@ def root_layer(model: nn.Module) -> RootLayer | None:
     return found
 
 
-def base_dtype(model: nn.Module) -> torch.dtype:
-    return next(p.dtype for name, p in model.named_parameters() if not name.startswith("inarch.") and p.is_floating_point())
-
-
 def release(model: nn.Module, layer: RootLayer) -> None:
     """Take the layer off; weights that hold a fold keep it."""
     if not model.__dict__.pop(MERGED, None):
@@ -123,8 +123,8 @@ def release(model: nn.Module, layer: RootLayer) -> None:
     del model._modules["inarch"]
 
 
-def tuner_of(name: str) -> type[RootTuner]:
+def tuner_of(method: type[Method]) -> type[RootTuner]:
     """``ARCModel`` for ``ARC``."""
-    made = type(f"{name}Model", (RootTuner,), {"prefix": f"{name.lower()}_", "__doc__": RootTuner.__doc__})
+    made = type(f"{method.__name__}Model", (RootTuner,), {"prefix": prefix_of(method), "__doc__": RootTuner.__doc__})
     made.__module__ = "inarch.peft"
     return made
