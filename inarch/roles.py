@@ -60,7 +60,8 @@ def _names(model: nn.Module, wish: str, parameters: dict[str, nn.Parameter]) -> 
     if role == "head":
         return [name for name in parameters if name.startswith(heads)] if heads else []
     if role == "projector":
-        return list(always(model))
+        return [*always(model), *(block.path + "." + name for block in anatomy.blocks(model) if block.tower == "projector"
+                                  for name, _ in block.module.named_parameters())]
     inside = _inside_tower(model, tower)
     if role == "all":
         return [name for name in parameters if inside(name)]

@@ -5,7 +5,7 @@ Rows match on the class of the *block*, so every model that contains such blocks
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from inarch.ports import Port, Span, Weight
@@ -56,9 +56,10 @@ def _pre_norm(attn: tuple[str, str], norms: tuple[str, str], reads: tuple[Weight
     )
 
 
-def _separate(family: str, block: str, attn: str, norms: tuple[str, str], out: str = "o_proj", windows: bool = False) -> Row:
-    """A transformers block: q, k and v are linears of their own."""
-    reads = tuple(_weight(f"{attn}.{role}_proj", cancels=role == "k") for role in "qkv")
+def _separate(family: str, block: str, attn: str, norms: tuple[str, str], out: str = "o_proj", windows: bool = False,
+              rotary: bool = False) -> Row:
+    """A transformers block: q, k and v are linears of their own. ``rotary``: keys are turned by their position, so a constant stays."""
+    reads = tuple(_weight(f"{attn}.{role}_proj", cancels=role == "k" and not rotary) for role in "qkv")
     matrices: dict[str, tuple[Weight, ...]] = {role: (weight,) for role, weight in zip("qkv", reads, strict=True)}
     matrices |= {"o": _weights(f"{attn}.{out}"), "fc1": _weights("mlp.fc1"), "fc2": _weights("mlp.fc2 mlp.down_proj")}
     readers = matrices | {"fc1": _weights("mlp.fc1 mlp.gate_proj mlp.up_proj")}  # a gated MLP has two, and no single fc1 to name
@@ -76,6 +77,21 @@ def _fused(family: str, block: str, heads: tuple[str, ...], qkv: Weight, windows
     readers = matrices | {"fc1": _weights("mlp.fc1 mlp.fc1_g mlp.fc1_x")}
     spans = _pre_norm(("attn:in", "attn:out"), ("norm1", "norm2"), (qkv, *split.values()), readers, windows)
     return Row(family, block, spans, matrices, _TWO_TOWERS, heads)
+
+
+def _language(family: str, block: str) -> Row:
+    """A causal block with rotary positions and a gated MLP, whose two input matrices have names; the text tower of what contains it."""
+    row = _separate(family, block, "self_attn", ("input_layernorm", "post_attention_layernorm"), rotary=True)
+    gates = {"gate": _weights("mlp.gate_proj"), "up": _weights("mlp.up_proj")}
+    unnamed = row.other_names | {"fc1": "its MLP is gated: name 'gate', 'up'"}
+    matrices = {role: weights for role, weights in row.matrices.items() if role != "fc1"}
+    return replace(row, matrices=matrices | gates, towers=_TWO_TOWERS | {"language_model": "text"}, heads=("score",), tower="text",
+                   other_names=unnamed)
+
+
+def _connector(family: str, block: str, root: str, **matrices: str) -> Row:
+    """Between the towers of a vision-language model: matrices by name, and a tower of its own, ``projector``."""
+    return Row(family, block, (), {name: _weights(path) for name, path in matrices.items()}, {root: "projector"})
 
 
 def _bart(side: str) -> Row:
@@ -164,6 +180,11 @@ ROWS: tuple[Row, ...] = (
               "out_proj"),
     _separate("transformers SigLIP", _HF + "siglip.modeling_siglip.SiglipEncoderLayer", "self_attn",
               ("layer_norm1", "layer_norm2"), "out_proj"),
+    _separate("transformers SmolVLM", _HF + "smolvlm.modeling_smolvlm.SmolVLMEncoderLayer", "self_attn", ("layer_norm1", "layer_norm2"),
+              "out_proj"),
+    _connector("transformers SmolVLM connector", _HF + "smolvlm.modeling_smolvlm.SmolVLMConnector", "connector",
+               proj="modality_projection.proj"),
+    _language("transformers Llama", _HF + "llama.modeling_llama.LlamaDecoderLayer"),
     _fused("timm VisionTransformer", "timm.models.vision_transformer.Block", ("head", "head_dist"), _weight("attn.qkv")),
     _fused("timm Swin", "timm.models.swin_transformer.SwinTransformerBlock", ("head.fc",), _weight("attn.qkv"), True),
     _fused("timm BEiT", "timm.models.beit.Block", ("head",), _BEIT_QKV),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+import tiny_decoder
 import tiny_vl
 import torch
 from torch import Tensor, nn
@@ -173,6 +174,9 @@ FAMILIES = {family.name: family for family in [
            **_vl("bart")),
     Family("vl-t5", "transformers T5 encoder + transformers T5 decoder + text embeddings + outside the blocks", has_head=False,
            both_towers=True, **_vl("t5")),
+    Family("smolvlm", "transformers SmolVLM + transformers SmolVLM connector + transformers Llama",
+           lambda: tiny_decoder.widened(tiny_decoder.smolvlm()), tiny_decoder.logits, has_head=False, both_towers=True,
+           make=tiny_decoder.batch),
 ]}
 
 

@@ -42,14 +42,16 @@ PLACES = {  # of everything else; those not named here are tried on BUILDS
     **dict.fromkeys(EVERY_ROW, (*(family for family in FAMILIES if family not in CLIPS), "clip-pair")),
     **dict.fromkeys(("arc-att", "arc-identity", "arc-last-two", "arc-network", "arc-block", "arc-none", "arc-two-sided",
                      "arc-shared-scale", "arc-no-bias"), TWO),
-    **dict.fromkeys(("vlpet", "toy-pre", "bitfit"), (*BUILDS, *TEXT)), **dict.fromkeys(("prompt", "addedbias"), ("hf-vit", *TEXT)),
+    **dict.fromkeys(("vlpet", "toy-pre", "bitfit"), (*BUILDS, *TEXT, "smolvlm")),
+    **dict.fromkeys(("prompt", "addedbias"), ("hf-vit", *TEXT)),
     **dict.fromkeys(("fullrank", "lora-mlp", "full", "bottleneck", "hyperformer"), (*BUILDS, "vl-bart")),
     **dict.fromkeys(("toy-prepared", "vlpet-small", "compacter"), (*BUILDS, "vl-t5")),
     **dict.fromkeys(("frozen", "vlpet-middleX", "vlpet-none", "vlpet-lora"), ("vl-bart",)),
     **dict.fromkeys(("vlpet-middleY", "vlpet-visible", "vlpet-compacter", "bottleneck-cross"), ("vl-t5",)), "vlpet-places": TEXT,
     "clipadapter": ("hf-clip", *CLIPS), "context": ("hf-vit", "hf-clip", *CLIPS), "context-normal": ("open_clip", "clip"),
-    "lora-sqrt": ("hf-clip", "clip-open"), "fact": (*BUILDS, "timm-vit", "clip-pair", "vl-bart"), "fact-tk": ("hf-clip", "vl-t5"),
-    "adaring": (*BUILDS, "clip", "clip-pair", "vl-t5"), "adaring-lora": ("hf-clip", "timm-vit", "vl-bart"),
+    "lora-sqrt": ("hf-clip", "clip-open"), "fact": (*BUILDS, "timm-vit", "clip-pair", "vl-bart", "smolvlm"),
+    "fact-tk": ("hf-clip", "vl-t5"), "adaring": (*BUILDS, "clip", "clip-pair", "vl-t5", "smolvlm"),
+    "adaring-lora": ("hf-clip", "timm-vit", "vl-bart"),
 }
 CELLS = [(family, method) for family in FAMILIES for method in METHODS if family in PLACES.get(method, BUILDS)]
 EVERYWHERE = ("arc", "lora")  # in the default tier; of the others one family each there, all of them in test-all
