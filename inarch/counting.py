@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from torch import nn
 
@@ -70,20 +73,59 @@ class SiteRow:
     adapters: str
 
 
+@dataclass(frozen=True)
+class TowerRow:
+    """How many numbers train in one tower, of the active adapters there and of the base, and how many of the base are frozen."""
+
+    tower: str
+    adapters: int
+    base: int
+    frozen: int
+
+
 class SiteTable(list[SiteRow]):
-    """Rows that print as a table."""
+    """Rows that print as a table; ``towers`` says what trains in each tower and what is frozen."""
+
+    towers: tuple[TowerRow, ...] = ()
 
     def __str__(self) -> str:
-        lines = [tuple(SiteRow.__dataclass_fields__)] + [tuple(str(v) for v in asdict(row).values()) for row in self]
-        widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
-        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+        return f"{table_of(SiteRow, self)}\n\n{table_of(TowerRow, self.towers)}"
+
+
+def table_of(kind: type, rows: Iterable[Any]) -> str:
+    """Dataclass rows under the names of their fields, numbers with thousands set off."""
+    shown = [[f"{v:,}" if type(v) is int else str(v) for v in asdict(row).values()] for row in rows]
+    return columns([list(kind.__dataclass_fields__), *shown])  # type: ignore[attr-defined]
+
+
+def columns(lines: Sequence[Sequence[str]]) -> str:
+    """Cells as text, every column as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def towers(model: nn.Module) -> tuple[TowerRow, ...]:
+    """A row per tower of blocks, one for what lies outside of them where there is any, one for what adapters share between towers."""
+    roots = {block.root and block.root + ".": block.tower for block in anatomy.blocks(model)}
+    adapters, base, frozen = Counter[str](), Counter[str](), Counter[str]()
+    for name, parameter in {id(p): (n, p) for n, p in roles.base_parameters(model).items()}.values():
+        home = roots.get(max((root for root in roots if name.startswith(root)), key=len, default="-"), "elsewhere")
+        (base if parameter.requires_grad else frozen)[home] += parameter.numel()
+    container = model._modules.get("inarch")
+    for scion in container.active().values() if isinstance(container, Container) else ():
+        homes = {stack.name: stack.tower for stack in scion.stacks}
+        for name, parameter in scion.trained().items():
+            adapters[homes.get(name.partition(".")[0], "shared")] += parameter.numel()
+    known = [tower for tower in dict.fromkeys((*roots.values(), *frozen, *base, *adapters)) if tower in frozen | base | adapters]
+    return tuple(TowerRow(tower, adapters[tower], base[tower], frozen[tower]) for tower in known)
 
 
 def sites(model: nn.Module) -> SiteTable:
-    """Every span and matrix of every block: where it begins and ends, who reads it, and which active adapters sit there."""
+    """Every span and matrix of every block: where it begins and ends, who reads it, which active adapters sit there; what trains."""
     container = model._modules.get("inarch")
     joints = container.joints if isinstance(container, Container) else {}
     table = SiteTable()
+    table.towers = towers(model)
     for block in anatomy.blocks(model):
         for name in anatomy.names(block.row):
             span = _offered(block, name)

@@ -135,3 +135,18 @@ def test_lightning_trains_and_its_checkpoint_restores_ours(tmp_path, monkeypatch
     monkeypatch.setattr(parts["Digits"], "training_step", lambda self, batch: pytest.fail("nothing is left to train"))
     parts["main"](str(tmp_path), epochs=2, resume=str(next(tmp_path.rglob("*.ckpt"))))
     assert kept and {file.name: file.read_bytes() for file in adapter.glob("*.safetensors")} == kept
+
+
+@pytest.mark.long
+def test_a_decoder_only_vision_language_model_learns_to_answer(tmp_path):
+    parts = example("decoder_vlm")
+    parts["main"](str(tmp_path), steps=60)
+    model = parts["backbone"]().eval()
+    inarch.load(model, tmp_path)
+    asked = parts["examples"](1200, 1600)
+    prompts = {"pixel_values": asked["pixel_values"], "input_ids": asked["input_ids"][:, :-1]}
+    said = model.generate(**prompts, max_new_tokens=1, do_sample=False)[:, -1]
+    with inarch.disabled(model):
+        before = model.generate(**prompts, max_new_tokens=1, do_sample=False)[:, -1]
+    right = asked["labels"][:, -1]
+    assert (said == right).float().mean() > 0.6 > 0.3 > (before == right).float().mean()

@@ -4,6 +4,7 @@
     open_clip:ARCH/TAG  open_clip:ARCH@FILE     npz:FILE (also google:FILE)
     config:NAME  config:NAME@SEED               FOLDER     mini-vit
     vl:NAME  vl:NAME@REVISION  vl:FOLDER        (BART or T5 with visual features)   mini-vl
+    vlm:NAME  vlm:NAME@REVISION  vlm:FOLDER     (vision tower, projector and causal language blocks)
     clip:NAME  clip:NAME@REVISION  clip:FOLDER  clip:open_clip:ARCH/TAG  clip:open_clip:ARCH@FILE   (two towers)   mini-clip
 """
 
@@ -18,7 +19,7 @@ from inarch.backbones.weights_file import read_json
 from inarch.errors import ConfigError, InarchError, nearest
 from inarch.files import parse_json, read
 
-SCHEMES = ("hf", "timm", "open_clip", "config", "npz", "google", "vl", "clip")
+SCHEMES = ("hf", "timm", "open_clip", "config", "npz", "google", "vl", "vlm", "clip")
 WEIGHTS = Path(__file__).parent / "weights"
 VL_CARD = "vision_language.json"
 TWO_TOWER_CARD = "two_tower.json"
@@ -75,7 +76,7 @@ def _with_scheme(scheme: str, rest: str) -> Address:
 
 
 def _after(scheme: str) -> str:
-    return {"hf": "REVISION", "vl": "REVISION", "clip": "REVISION", "config": "SEED"}.get(scheme, "FILE")
+    return {"hf": "REVISION", "vl": "REVISION", "vlm": "REVISION", "clip": "REVISION", "config": "SEED"}.get(scheme, "FILE")
 
 
 def _is_folder(text: str) -> bool:

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from inarch.backbones import clip, hf, processors, vl
+from inarch.backbones import clip, hf, processors, vl, vlm
 from inarch.backbones.address import Address
 from inarch.backbones.backbone import Backbone, Wish
 from inarch.errors import ConfigError, nearest
@@ -43,7 +43,7 @@ CONFIGS: dict[str, Any] = {
     "swin-b": _swin_b,
 }
 _NORMS = {"swin-b": processors.IMAGENET}
-_ELSEWHERE: dict[str, Any] = {**{name: vl for name in vl.CONFIGS}, **{name: clip for name in clip.CONFIGS}}
+_ELSEWHERE: dict[str, Any] = {name: room for room in (vl, vlm, clip) for name in room.CONFIGS}
 
 
 def load(address: Address, wish: Wish) -> Backbone:

@@ -8,22 +8,36 @@ from typing import Annotated, Any
 
 import typer
 
+from inarch.cli.flags import SET, settings
+from inarch.errors import ConfigError
+
 
 def run(
     backbone: Annotated[str, typer.Argument(help="Address of a backbone, or a run folder.")],
     all: Annotated[bool, typer.Option("--all", help="One line per layer.")] = False,
+    method: Annotated[str | None, typer.Option(help="Show where this method would sit and what it would train.")] = None,
+    set: SET = None,
+    thaw: Annotated[str | None, typer.Option(help="Roles that train beside the method.")] = None,
 ) -> None:
-    """Every span and matrix of BACKBONE: where it begins and ends, who reads it, whether it folds, what sits there.
+    """Every span and matrix of BACKBONE: where it begins and ends, who reads it, whether it folds, what sits there; what trains.
 
     [bold]Examples[/bold]
 
     inarch sites mini-vit
 
     inarch sites runs/pets --all
+
+    inarch sites config:smolvlm-256m --method arc --set towers=text --thaw projector
     """
     import inarch
+    from inarch.methods import method_named
 
-    table = inarch.sites(_model(backbone))
+    model = _model(backbone)
+    if method is not None:
+        inarch.graft(model, method_named(method).parse(settings(set)), thaw=(thaw or "").split(",") if thaw else ())
+    elif set or thaw:
+        raise ConfigError("--set and --thaw belong to --method; name the method: --method arc")
+    table = inarch.sites(model)
     print(table if all else show(table))
 
 
@@ -39,16 +53,17 @@ def _model(address: str) -> Any:
 
 
 def show(table: Any) -> str:
-    """The table with equal lines of several layers joined: ``0-11`` for the layer, ``*`` for its number in a path."""
+    """The table with equal lines of several layers joined: ``0-11`` for the layer, ``*`` for its number in a path; then the towers."""
+    from inarch.counting import TowerRow, columns, table_of
+
     groups: dict[tuple[str, ...], list[int]] = {}
     for row in table:
-        paths = [re.sub(r"\.\d+(?=\.)", ".*", path).replace(".:", ":") for path in (row.enter, row.leave, row.readers)]
+        paths = [re.sub(r"\.\d+(?=[.:])", ".*", path) for path in (row.enter, row.leave, row.readers)]
         key = (row.tower, row.span, row.width, *paths, "yes" if row.folds else "no", row.adapters)
         groups.setdefault(key, []).append(row.layer)
     lines = [("tower", "layers", "span", "width", "enter", "leave", "readers", "folds", "adapters")]
     lines += [(tower, ranges(layers), *rest) for (tower, *rest), layers in groups.items()]  # type: ignore[misc]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return f"{columns(lines)}\n\n{table_of(TowerRow, table.towers)}"
 
 
 def ranges(numbers: list[int]) -> str:
