@@ -117,6 +117,14 @@ def test_sites_joins_layers_that_agree(capsys) -> None:
     assert sum(" attn " in line for line in capsys.readouterr().out.splitlines()) == 6
 
 
+def test_sites_shows_where_a_method_would_sit_and_what_it_would_train(capsys) -> None:
+    assert main(["sites", "mini-vit", "--method", "arc", "--set", "rank=8", "--set", "spans=attn", "--thaw", "head"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[2] for line in lines if line[-1:] == ["ARC"]] == ["attn"]
+    assert lines[-2:] == [["tower", "adapters", "base", "frozen"], ["vision", "1,840", "258", "1,223,040"]]
+    assert main(["sites", "mini-vit", "--thaw", "head"]) == 2
+
+
 def test_check_data_lists_every_problem(tmp_path: Path, capsys) -> None:
     for name in ("cat", "dog"):
         (tmp_path / "pets" / name).mkdir(parents=True)

@@ -6,7 +6,7 @@ import pytest
 from families import pristine
 
 import inarch
-from inarch import ARC, BitFit, Full, Linear, LoRA, backbones
+from inarch import ARC, AdaRing, BitFit, Full, Linear, LoRA, backbones
 
 ARC_ATT = ARC(rank=50, spans=("attn",))
 
@@ -56,3 +56,14 @@ def test_the_table_of_sites_names_ports_readers_and_who_sits_there():
     assert table[0, "fc1"].width == "32->128" and table[0, "attn"].adapters == ""
     assert str(inarch.sites(model)).splitlines()[0].split()[:3] == ["tower", "layer", "span"]
     assert ("qkv" in {row.span for row in inarch.sites(pristine("timm-beit"))}) is False  # no port there, so no row
+
+
+@pytest.mark.parametrize(("family", "method", "thaw"), [
+    ("vl-t5", ARC(rank=4), "norms"), ("clip", AdaRing(ranks=(1, 2), bottleneck=6), ()), ("smolvlm", LoRA(rank=2), "projector"),
+    ("hf-vit", ARC(rank=4), "head")])
+def test_what_trains_per_tower_adds_up_to_the_count(family, method, thaw):
+    model = inarch.graft(copy.deepcopy(pristine(family)), method, thaw=thaw)
+    rows, count = inarch.sites(model).towers, inarch.count(model)
+    assert (sum(row.adapters for row in rows), sum(row.base for row in rows)) == (count.adapter, count.thawed)
+    assert sum(row.frozen + row.base for row in rows) == count.total - count.adapter
+    assert len({row.tower for row in rows}) == len(rows)

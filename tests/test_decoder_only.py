@@ -77,6 +77,17 @@ def test_generation_with_a_cache_equals_generation_without(monkeypatch):
     assert torch.equal(*said)
 
 
+def test_the_bridge_to_peft_takes_towers_and_trains_the_projector():
+    from peft import get_peft_model
+
+    from inarch.peft import ARCConfig
+
+    model = get_peft_model(copy.deepcopy(pristine("smolvlm")), ARCConfig(r=4, towers=["text"], modules_to_save=["modality_projection"]))
+    assert model.get_nb_trainable_parameters()[0] == 2 * (32 * 4 + 3 * (4 + 32)) + 128 * 32
+    model(**FAMILIES["smolvlm"].inputs(), labels=FAMILIES["smolvlm"].inputs()["input_ids"]).loss.backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+
+
 def test_bitfit_finds_no_bias_in_the_language_blocks():
     names = grafted(BitFit()).inarch.scion("default").thawed
     assert names and not any("text_model" in name for name in names)
