@@ -103,6 +103,10 @@ class Container(nn.Module):
         self.base_head: nn.Module | None = None  # the model's own head while a graft's head stands in its place
         self.head_path = ""
 
+    def forward(self, x: Any) -> Any:
+        """What comes: a root that calls its children in turn, an ``nn.Sequential``, calls its container too."""
+        return x
+
     def __getattr__(self, name: str) -> Any:
         """``model.inarch.vision_attn_768``: a stack's adapter in the only active scion; scions go by their own names."""
         active = [m for m in self.__dict__.get("_modules", {}).values() if isinstance(m, Scion) and m.active]

@@ -4,13 +4,13 @@ import copy
 
 import pytest
 import torch
-from families import FAMILIES, pristine
+from families import CLASSES, FAMILIES, pristine
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 from toys import ToyGate, ToyPre, ToyPrepared
 
 import inarch
-from inarch import ARC, BitFit, Linear, LoRA
+from inarch import ARC, VLPET, BitFit, Linear, LoRA
 from inarch.errors import CannotGraft, ConfigError
 from inarch.ports import select
 
@@ -241,3 +241,21 @@ def test_after_reads_the_tensor_it_declares(model):
         middle = tokens + block.ls1(block.attn(block.norm1(tokens)) * torch.sigmoid(tokens * gates["attn"]))
         expected = middle + block.ls2(block.mlp(block.norm2(middle)) * torch.sigmoid(middle * gates["mlp"]))
     assert (found - expected).abs().max() < 1e-12
+
+
+def test_a_root_that_calls_its_children_in_turn_takes_a_graft(model):
+    """``nn.Sequential(tower, head)``: the container stands among the children and lets pass what comes."""
+    model, x = nn.Sequential(model, nn.Linear(CLASSES, 2).double()), FAMILY.inputs()["pixels"]
+    before = model(x)
+    inarch.graft(model, ARC(rank=4), thaw="1.*")
+    model.inarch.default.vision_attn_32.bias.data.normal_()
+    after = model(x)
+    assert after.shape == before.shape and not torch.equal(after, before)
+    assert torch.equal(inarch.ungraft(model)(x), before) and len(model) == 2
+
+
+@pytest.mark.parametrize("method", [ARC(rank=4), ARC(rank=4, symmetric=False, share="network"), LoRA(rank=2), VLPET(rank=4, gate_rank=2)])
+def test_torch_fx_traces_a_graft(model, method):
+    """Feature extractors of torchvision and timm trace symbolically: no rule of an adapter may look into a tensor's size."""
+    inarch.graft(model, method)
+    assert torch.equal(torch.fx.symbolic_trace(model)(FAMILY.inputs()["pixels"]), FAMILY.run(model))

@@ -83,11 +83,12 @@ class Bases(nn.Module):
 
     def __init__(self, config: ARC, n: int, dim: int) -> None:
         super().__init__()
+        self.count = n
         self.down = config.new_basis(n, dim=dim)
         self.up = None if config.symmetric else _up(config, n, dim)
 
     def at(self, i: int) -> tuple[Tensor, Tensor]:
-        i = i if len(self.down) > 1 else 0
+        i %= self.count
         return self.down[i], self.down[i].mT if self.up is None else self.up[i]
 
 
@@ -123,7 +124,8 @@ class ArcAdapter(Adapter):
         self.down = config.new_basis(dim=dim) if config.share == "stack" and config.symmetric else None
         own = (config.share == "stack" and not config.symmetric) or config.share == "none"
         self.bases = Bases(config, depth if config.share == "none" else 1, dim) if own else None
-        self.scale = None if config.scale == "none" else nn.Parameter(torch.zeros(depth if config.scale == "layer" else 1, rank))
+        self.scales = depth if config.scale == "layer" else 1
+        self.scale = None if config.scale == "none" else nn.Parameter(torch.zeros(self.scales, rank))
         self.bias = nn.Parameter(torch.zeros(depth, dim)) if config.bias else None
         if self.scale is not None and _starts_off(config, stack):
             for row in self.scale.data:
@@ -141,7 +143,7 @@ class ArcAdapter(Adapter):
 
     def rescale(self, down: Tensor, i: int) -> Tensor:
         """``W diag(c_i)``."""
-        return down if self.scale is None else down * self.scale[i if len(self.scale) > 1 else 0]
+        return down if self.scale is None else down * self.scale[i % self.scales]
 
     def before(self, x: Tensor, i: int, given: Any) -> Tensor:
         down, up = self.factors(i, given)

@@ -1,0 +1,64 @@
+"""timm's own model tests, run on models with adapters: results/timm-matrix.json and docs/timm-matrix.md.
+
+    python scripts/timm_matrix.py
+
+The tests come with timm's source distribution, which pip fetches into a folder that git ignores; nothing of it is kept here.
+``tests/timm_cases.py`` puts the adapters on. A failure without a reason in ``REASONS`` makes this exit with 1.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # a script finds its neighbours, as a test finds it
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from scripts import foreign_tests
+from scripts.foreign_tests import ROOT
+
+RESULT, PAGE = ROOT / "results" / "timm-matrix.json", ROOT / "docs" / "timm-matrix.md"
+METHODS = ("ARC", "AdaRing", "VLPET")
+REASONS = (  # test, what its message holds, why it cannot pass
+    ("", "'Watch' object has no attribute '__name__'", "TorchScript compiles source text and no hook objects: merge first, or export with "
+     "`--to torch`"),
+    ("test_prune_intermediate_layers_params_used", "inarch.default", "timm drops blocks from under the graft; what adapted them stays in "
+     "the container until it is taken off"),
+    ("test_prune_intermediate_layers_contract", "inarch.default", "timm drops blocks from under the graft; what adapted them stays in the "
+     "container until it is taken off"),
+    ("", "ring_adapters.py", "AdaRing chooses how to contract its rings by their sizes, which symbolic tracing does not know; "
+     "`torch.compile` and `torch.export` do"),
+)
+
+
+def main() -> int:
+    lines = [line for method in METHODS for line in run(method)]
+    found = {"timm": importlib.metadata.version("timm"), "cases": lines}
+    RESULT.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    PAGE.write_text(page(found), encoding="utf-8")
+    print(page(found), *(f"{line['test']} {line['case']}: {line['message']}" for line in foreign_tests.unexplained(lines)), sep="\n")
+    return 1 if foreign_tests.unexplained(lines) else 0
+
+
+def run(method: str, *words: str) -> list[dict[str, str]]:
+    """Every case of one method: test, model, outcome, and the reason of a failure ("" where none is known); ``words``: for pytest."""
+    version = importlib.metadata.version("timm")
+    folder = foreign_tests.unpacked("timm", version, ROOT / "runs" / "timm-matrix" / version)
+    found = []
+    for case in foreign_tests.cases(folder, "timm_cases", "tests/test_models.py", *words, INARCH_CASES=method):
+        name, _, setting = case.attrib["name"].partition("[")
+        found.append({"method": method, "test": name, "case": setting.rstrip("]"), **foreign_tests.outcome(case, name, REASONS)})
+    return found
+
+
+def page(found: dict) -> str:
+    models = sorted({line["case"].removeprefix("1-").removeprefix("2-").partition(".")[0] for line in found["cases"]})
+    head = (f"# timm's own tests on models with adapters\n\nMade by `python scripts/timm_matrix.py`: the model tests of timm "
+            f"{found['timm']}, every model with adapters\nthat have left their start ([tests/timm_cases.py](../tests/timm_cases.py)). "
+            f"Cases of: {', '.join(f'`{model}`' for model in models)}.\nSkipped: by timm's own conditions.\n")
+    return "\n".join([head, *foreign_tests.table(found["cases"], METHODS)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
