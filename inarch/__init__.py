@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from inarch.methods import (
         ARC,
         MMA,
+        SSF,
         VLPET,
+        VPT,
+        AdaptFormer,
         AdaRing,
         AddedBias,
         BitFit,
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
         Linear,
         LoRA,
         Prompt,
+        RepAdapter,
     )
     from inarch.predict import Predictor
     from inarch.switching import disabled, use
@@ -42,15 +46,16 @@ __version__ = "0.1.0"
 _HOMES = {
     "checkpoint": ("load", "save"), "counting": ("count", "sites"), "errors": ("CannotFold", "CannotGraft", "InarchError"),
     "grafting": ("graft", "ungraft"), "merging": ("merge", "unmerge"), "switching": ("disabled", "use"),
-    "methods": ("ARC", "MMA", "VLPET", "AdaRing", "AddedBias", "BitFit", "Bottleneck", "CLIPAdapter", "Compacter", "Context", "FacT",
-                "Frozen", "Full", "FullRank", "HyperFormer", "Linear", "LoRA", "Prompt"),
+    "methods": ("ARC", "MMA", "SSF", "VLPET", "VPT", "AdaRing", "AdaptFormer", "AddedBias", "BitFit", "Bottleneck", "CLIPAdapter",
+                "Compacter", "Context", "FacT", "Frozen", "Full", "FullRank", "HyperFormer", "Linear", "LoRA", "Prompt", "RepAdapter"),
     "predict": ("Predictor",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "ARC", "MMA", "VLPET", "AdaRing", "AddedBias", "BitFit", "Bottleneck", "CLIPAdapter", "CannotFold", "CannotGraft", "Compacter",
-    "Context", "FacT", "Frozen", "Full", "FullRank", "HyperFormer", "InarchError", "Linear", "LoRA", "Predictor", "Prompt",
+    "ARC", "MMA", "SSF", "VLPET", "VPT", "AdaRing", "AdaptFormer", "AddedBias", "BitFit", "Bottleneck", "CLIPAdapter", "CannotFold",
+    "CannotGraft", "Compacter", "Context", "FacT", "Frozen", "Full", "FullRank", "HyperFormer", "InarchError", "Linear", "LoRA",
+    "Predictor", "Prompt", "RepAdapter",
     "count", "disabled", "graft", "load", "merge", "save", "sites", "ungraft", "unmerge", "use",
 ]
 

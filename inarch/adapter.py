@@ -45,7 +45,15 @@ class Parallel:
     shift: Float[Tensor, " out"] | None = None
 
 
-Fold = Pre | Post | Parallel
+@dataclass(frozen=True)
+class Scale:
+    """``h = y * gain + shift``, channel by channel: folds into the writers, of which one may be a norm or a convolution. Shapes ``D``."""
+
+    gain: Float[Tensor, " dim"]
+    shift: Float[Tensor, " dim"]
+
+
+Fold = Pre | Post | Parallel | Scale
 
 
 class Adapter(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -79,7 +79,7 @@ def _tower(row: Row, path: str) -> tuple[str, str]:
 def span(block: Block, name: str) -> Span:
     """The span called ``name`` of a block with the weights that this block really has; a matrix name gives its linear span."""
     for candidate in block.row.spans:
-        if candidate.name == name:
+        if candidate.name == name and candidate.tower in ("", block.tower):
             return _present(block, candidate)
     if name in block.row.matrices:
         return _linear(block, name)
@@ -112,7 +112,7 @@ def _present(block: Block, found: Span) -> Span:
     if (found.readers and not readers) or (found.writers and not writers):
         raise CannotGraft(f"{block.row.family}: {block.path} has none of the weights known to read and write {found.name!r}; "
                           "name them in its row in inarch/rows.py")
-    return Span(found.name, found.enter, found.leave, readers, writers, found.norm, found.residual, found.carries, found.width)
+    return replace(found, readers=readers, writers=writers)
 
 
 def _has(module: nn.Module, *paths: str) -> bool:
@@ -133,21 +133,27 @@ def tensor_at(module: nn.Module, path: str) -> Tensor | None:
 def sites(model: nn.Module, wanted: tuple[str, ...], towers: tuple[str, ...] | None = None) -> Iterator[Site]:
     """Every site of the wanted spans, span by span, in order of depth.
 
-    A name may begin with ``encoders.`` or ``decoders.``: only such blocks then, and none where the model has none. A span that one
-    family of the model offers need not be offered by the others (only a decoder has ``cross``).
+    A tower that is named brings the places that feed it. A name may begin with ``encoders.`` or ``decoders.``: only such blocks then,
+    and none where the model has none. A span that one family of the model offers need not be offered by the others (only a decoder
+    has ``cross``).
     """
     found = blocks(model)
-    known = sorted({block.tower for block in found})
+    known = sorted({block.tower for block in found if not block.row.feeds})
     for tower in towers or ():
-        if tower not in known:
+        if tower not in {block.tower for block in found}:
             raise CannotGraft(f"{type(model).__name__} has no tower {tower!r}; known: {', '.join(known)}")
     for name in wanted:
         kind, span_name = _kind(name)
-        asked = [b for b in found if (towers is None or b.tower in towers) and kind in (None, b.row.decodes)]
-        offering = [b for b in asked if span_name in names(b.row)]
-        for block in offering or asked[:1]:  # where nobody offers it, the first says so
+        asked = [b for b in found if (towers is None or {b.tower, b.row.feeds} & {*towers}) and kind in (None, b.row.decodes)]
+        offering = [b for b in asked if _offers(b, span_name)]
+        for block in offering or sorted(asked, key=lambda b: not b.row.matrices)[:1]:  # where nobody offers it, the first says so
             here = span(block, span_name)
             yield Site(here, block.tower, block.layer, block.path, *widths(block, here), block.row.decodes)
+
+
+def _offers(block: Block, name: str) -> bool:
+    """Whether the family has such a place in this tower."""
+    return name in block.row.matrices or any(s.name == name and s.tower in ("", block.tower) for s in block.row.spans)
 
 
 def published(model: nn.Module, method: str) -> dict[str, Any]:
@@ -165,6 +171,9 @@ def _kind(name: str) -> tuple[bool | None, str]:
 
 def widths(block: Block, here: Span) -> tuple[int, int]:
     """Width of what enters a span and of what leaves it."""
+    if not here.readers and here.writers:
+        width = _matrix(block, here.writers[0].path).shape[0]
+        return width, width
     if not here.readers:
         width = _matrix(block, here.width or (f"{here.norm}.weight" if here.norm else "weight")).shape[-1]
         return width, width

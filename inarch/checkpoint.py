@@ -22,7 +22,7 @@ from inarch.container import Container, Scion, container_of
 from inarch.errors import CannotGraft, CheckpointError, ConfigError, Incomplete, Mismatch
 from inarch.fingerprint import architecture
 from inarch.grafting import MERGED, graft, refuse_name
-from inarch.methods import METHODS
+from inarch.methods import name_of
 from inarch.source import source_of
 from inarch.switching import use
 
@@ -46,7 +46,7 @@ def save(model: nn.Module, folder: str | Path, *, name: str | None = None, extra
     data = files.tensor_bytes({n: v.detach().contiguous().cpu() for n, v in values.items()})
     digest, without = files.sha256(data), frozenset(scion.thawed)
     card = _sealed({
-        "format": FORMAT, "needs": NEEDS, "method": _method_name(scion.method), "config": scion.method.fields(), "thaw": list(scion.wish),
+        "format": FORMAT, "needs": NEEDS, "method": name_of(type(scion.method)), "config": scion.method.fields(), "thaw": list(scion.wish),
         "head": _head_shape(scion, values), "thawed": sorted(n for n in values if n.startswith("base/")),
         "fingerprint": fit.identity(model, without) | {"source": source_of(model)},
         "architecture": architecture(model, without), "backbone": type(model).__name__,
@@ -165,14 +165,6 @@ def _only(container: Container) -> str:
     if len(active) != 1:
         raise CannotGraft(f"{len(active)} adapters are active ({', '.join(active) or 'none'}); say which one: name=...")
     return active[0]
-
-
-def _method_name(method: Method) -> str:
-    for name, known in METHODS.items():
-        if known is type(method):
-            return name
-    raise ConfigError(f"{type(method).__name__} is not a registered method, so no file could name it; "
-                      "register it in inarch.methods.METHODS")
 
 
 def _thawed_values(model: nn.Module, container: Container, scion: Scion) -> dict[str, Tensor]:

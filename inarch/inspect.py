@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from inarch import files
-from inarch.adapter import Adapter, Method
+from inarch.adapter import Adapter, Method, Scale
 from inarch.card import CARD, read_card
 from inarch.container import Scion
-from inarch.errors import ConfigError
+from inarch.errors import CannotFold, ConfigError
 from inarch.inspection import spectra
 from inarch.inspection.lines import aligned
 from inarch.inspection.ring_report import RingInspection, inspect_rings
@@ -201,6 +201,8 @@ def _view(scion: Scion, stack: Stack, leading: int) -> StackView:
 
 def _site(adapter: Adapter, i: int, given: Any) -> SiteView:
     fold = adapter.affine(i, given)
+    if isinstance(fold, Scale):
+        raise CannotFold(f"{type(adapter).__name__} rescales channels one by one: a diagonal, which has no directions to look at")
     shift = 0.0 if fold.shift is None else float(fold.shift.norm())
     if not isinstance(adapter, ArcAdapter):
         return SiteView(spectra.factored(fold.down, fold.up), shift, None)

@@ -100,7 +100,10 @@ class Joint:
 
     def _after(self, y: Tensor, links: list[Link]) -> Tensor:
         sources = [self.residual if link.reads_residual else self.entered for link in links]
-        return compose(y, [link.after(x, y) for link, x in zip(links, sources, strict=True)])  # type: ignore[arg-type]
+        axis = self.site.span.axis
+        y = y if axis == -1 else y.movedim(axis, -1)
+        new = compose(y, [link.after(x, y) for link, x in zip(links, sources, strict=True)])  # type: ignore[arg-type]
+        return new if axis == -1 else new.movedim(-1, axis)
 
 
 class Hook:

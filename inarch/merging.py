@@ -4,6 +4,8 @@ Row convention, ``y = h M^T + m`` with M ``[out, in]``; all arithmetic in fp32 (
     Pre      h = u A + b,  A = I + down up      readers   M' = M A^T = M + (M up^T) down^T       m' = m + M b
     Post     y' = y A + b                       writers   M' = A^T M = M + up^T (down^T M)       m' = A^T m + b
     Parallel y' = y + x down up + b             itself    M' = M + (down up)^T                   m' = m + b
+    Scale    y' = y * g + b                     writers   M' = diag(g) M                         m' = g * m + b
+A writer of Scale may be a norm, whose M is a vector, or a convolution, whose M has more axes behind the first.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from inarch.adapter import Fold, Parallel, Post, Pre
+from inarch.adapter import Fold, Parallel, Post, Pre, Scale
 from inarch.anatomy import tensor_at
 from inarch.container import MERGED, Container, container_of
 from inarch.errors import CannotFold
@@ -105,18 +107,21 @@ def _folds(joint: Joint) -> list[Fold]:
         if link.adapter.stochastic and link.adapter.training:
             raise CannotFold(f"{where}: {type(link.adapter).__name__} draws dropout in training mode; call model.eval() first")
     folds = [link.adapter.affine(link.index, link.scion.fresh(link.key)) for link in links]
-    if any(isinstance(f, Post) for f in folds) and len(folds) > 1:
+    if any(isinstance(f, Post | Scale) for f in folds) and len(folds) > 1:
         raise CannotFold(f"{where}: {len(folds)} active adapters, one of which edits the output of the others; merge one at a time")
     return folds
 
 
 @dataclass(frozen=True)
 class Change:
-    """``M'[rows] = M[rows] + up down`` and ``m'[rows] = m[rows] + shift``: up ``[out, r]``, down ``[r, in]``, shift ``[out]`` or None."""
+    """``M'[rows] = M[rows] + up down`` and ``m'[rows] = m[rows] + shift``: up ``[out, r]``, down ``[r, in]``, shift ``[out]`` or None.
+
+    ``up`` None: of full rank, ``down [out, ...]`` itself is added.
+    """
 
     weight: Weight
     rows: slice
-    up: Tensor
+    up: Tensor | None
     down: Tensor
     shift: Tensor | None
 
@@ -127,31 +132,32 @@ class Plan:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.values: dict[str, Tensor] = {}
-        self.kinds: dict[str, str] = {}
+        self.kinds: dict[str, dict[tuple[int, int] | None, str]] = {}
         self.changes: dict[str, list[Change]] = {}
 
     def add(self, site: Site, fold: Fold) -> None:
-        weights = site.span.writers if isinstance(fold, Post) else site.span.readers
+        weights = site.span.writers if isinstance(fold, Post | Scale) else site.span.readers
         if isinstance(fold, Parallel) and site.span.linear is None:
             raise CannotFold(f"{site.block} ({site.span.name}): a parallel update folds only onto a single projection")
         if not weights:
             raise CannotFold(f"{site.block} ({site.span.name}): no weight reads or writes this span, so nothing can absorb the adapter")
         for weight in weights:
-            self._refuse_mixed(inside(site.block, weight.path), site, fold)
+            self._refuse_mixed(inside(site.block, weight.path), weight.part, site, fold)
             self._weight(site.block, weight, fold)
 
     def refuse_broken(self) -> None:
         """A weight that would hold NaN or inf, as it is stored, is not written: the adapter is broken, and the base must not become so."""
-        broken = [path for path, value in self.values.items() if not torch.isfinite(value.to(_width(self.model, path))).all()]
-        if broken:
+        if broken := [path for path, value in self.values.items() if not torch.isfinite(value.to(_width(self.model, path))).all()]:
             raise CannotFold(f"the adapter would make {len(broken)} weights not finite, the first {broken[0]}; nothing was changed: "
                              "load an adapter that is whole, or the model in a wider type")
 
-    def _refuse_mixed(self, path: str, site: Site, fold: Fold) -> None:
+    def _refuse_mixed(self, path: str, part: tuple[int, int] | None, site: Site, fold: Fold) -> None:
         """Updates that read one another's result (an edited input, then a parallel update of it) have a cross term: no sum."""
         kind = "parallel" if isinstance(fold, Parallel) else f"{type(fold).__name__} on {site.span.name}"
-        if self.kinds.setdefault(path, kind) != kind:
-            raise CannotFold(f"{path}: active adapters meet here in different ways ({self.kinds[path]}; {kind}); merge one at a time")
+        for other, met in self.kinds.setdefault(path, {}).items():
+            if met != kind and (part == other or None in (part, other)):
+                raise CannotFold(f"{path}: active adapters meet here in different ways ({met}; {kind}); merge one at a time")
+        self.kinds[path][part] = kind
 
     def _weight(self, block: str, weight: Weight, fold: Fold) -> None:
         path = inside(block, weight.path)
@@ -159,8 +165,10 @@ class Plan:
         wide = torch.float64 if original.dtype == torch.float64 else torch.float32
         before = original.to(wide)
         rows = _rows(before, weight)
-        up, down, shift = _factors(before[rows], self._old_bias(block, weight, rows, wide), fold, fold.down.to(wide), fold.up.to(wide))
-        self.values.setdefault(path, before.clone())[rows] += up @ down
+        if original.dim() != 2 and not isinstance(fold, Scale):
+            raise CannotFold(f"{path} is no matrix: it can be rescaled, channel by channel, and take up no other change")
+        up, down, shift = _factors(before[rows], self._old_bias(block, weight, rows, wide), fold)
+        self.values.setdefault(path, before.clone())[rows] += down if up is None else up @ down
         self.changes.setdefault(path, []).append(Change(weight, rows, up, down, shift))
         if shift is not None:
             self._bias(block, weight, rows, shift, before.shape[0])
@@ -175,7 +183,7 @@ class Plan:
         present = [_tensor(self.model, path) for path in paths]
         if present[0] is None and weight.cancels:
             return
-        if present[0] is None and len(paths) > 1:
+        if present[0] is None and (len(paths) > 1 or "bias" not in _owner(self.model, paths[0])[0]._parameters):
             raise CannotFold(f"{paths[0]} is absent and cannot be created, so the adapter's bias has no place; use bias=False")
         whole = shift.new_zeros(size)
         whole[rows] = shift
@@ -198,9 +206,13 @@ def _rows(matrix: Tensor, weight: Weight) -> slice:
     return slice(k * size, (k + 1) * size)
 
 
-def _factors(matrix: Tensor, bias: Tensor | None, fold: Fold, down: Tensor, up: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The two factors of what is added to the matrix, and what is added to the bias (None: nothing)."""
+def _factors(matrix: Tensor, bias: Tensor | None, fold: Fold) -> tuple[Tensor | None, Tensor, Tensor | None]:
+    """The two factors of what is added to the matrix (see ``Change``), and what is added to the bias (None: nothing)."""
     shift = None if fold.shift is None else fold.shift.to(matrix.dtype)
+    if isinstance(fold, Scale):
+        more = fold.gain.to(matrix.dtype) - 1
+        return None, matrix * more.view(-1, *[1] * (matrix.dim() - 1)), fold.shift.to(matrix.dtype) + (0 if bias is None else bias * more)
+    down, up = fold.down.to(matrix.dtype), fold.up.to(matrix.dtype)
     if isinstance(fold, Pre):
         return matrix @ up.mT, down.mT, None if shift is None else matrix @ shift
     if isinstance(fold, Parallel):

@@ -59,7 +59,8 @@ class Span:
     ``residual`` is where the block's skip connection over the span begins (None: there is none, or its tokens come in another
     order), ``norm`` the normalisation on the way in.
     ``carries``: the tensor at ``enter`` is also the skip, so whatever is added to it is added at ``leave`` again.
-    ``width``: a tensor of the block whose last dimension is the width, where neither readers nor a norm tell it ("": ``weight``).
+    ``width``: a tensor of the block whose last dimension is the width, where neither weights nor a norm tell it ("": ``weight``).
+    ``axis``: where the channels are in what leaves (1 for a convolution). ``tower``: the only one that offers it ("": every one).
     A linear span is one projection: its reader is its writer.
     """
 
@@ -72,6 +73,8 @@ class Span:
     residual: Port | None = Port("", "in")
     carries: bool = False
     width: str = ""
+    axis: int = -1
+    tower: str = ""
 
     @property
     def linear(self) -> Weight | None:

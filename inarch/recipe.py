@@ -22,7 +22,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from inarch.adapter import Method
 from inarch.errors import ConfigError, nearest
-from inarch.methods import method_named
+from inarch.methods import configured
 from inarch.recipe_rules import contradictions, defaults, kind_of, reasons, schemed, storable
 from inarch.toml import read_toml
 
@@ -168,7 +168,7 @@ class Recipe(BaseModel):
 
     def method_config(self) -> Method:
         """The method with its fields, as ``inarch.graft`` takes it."""
-        return method_named(self.method).parse(self.set)
+        return configured(self.method, self.set)
 
     def warmup(self) -> float:
         return self.epochs / 10 if self.warmup_epochs is None else self.warmup_epochs
@@ -177,7 +177,7 @@ class Recipe(BaseModel):
         """Where the run goes: ``out``, or a name made of what is trained."""
         if self.out:
             return Path(self.out)
-        return Path("runs") / "-".join([_word(self.data), _word(self.backbone), self.method, str(self.seed)])
+        return Path("runs") / "-".join([_word(self.data), _word(self.backbone), _word(self.method), str(self.seed)])
 
     def differences(self, other: Recipe) -> list[str]:
         """``lr: 0.01 -> 0.02`` for every field that decides the result and is not the same in ``other``."""

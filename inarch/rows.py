@@ -41,7 +41,8 @@ def _weights(paths: str, **more: object) -> tuple[Weight, ...]:
 
 def _pre_norm(attn: tuple[str, str], norms: tuple[str, str], reads: tuple[Weight, ...], m: dict[str, tuple[Weight, ...]],
               windows: bool = False) -> tuple[Span, ...]:
-    """Spans of a pre-norm block: attention, MLP, the trunk between its halves, and the block itself from its first norm on.
+    """Spans of a pre-norm block: attention, MLP, the trunk between its halves, the block itself from its first norm on, what a norm
+    leaves, and the stream that enters and leaves the block, which may be more tokens in between.
 
     ``windows``: attention sees partitioned tokens, so that the residual stream is not in its order. The stream is read where it
     enters a norm, not the block: transformers checkpoints a block's forward, and hooks of the block itself run outside of it.
@@ -53,30 +54,53 @@ def _pre_norm(attn: tuple[str, str], norms: tuple[str, str], reads: tuple[Weight
         Span("mlp", Port("mlp", "in"), Port("mlp", "out"), m["fc1"], m["fc2"], norms[1], skip),
         Span("trunk", skip, Port("", "out"), norm=norms[1], residual=skip, carries=True),
         Span("block", Port(norms[0], "out"), Port("", "out"), norm=norms[0], residual=start),
+        *(_made_by(f"norm{k}", norm) for k, norm in enumerate(norms, start=1)),
+        Span("stream", Port("", "in"), Port("", "out"), norm=norms[0], residual=None, tower="vision"),
     )
 
 
+def _fixed(spans: tuple[Span, ...], other_names: dict[str, str], why: str) -> tuple[tuple[Span, ...], dict[str, str]]:
+    """The same, without a place for more tokens where there is a reason ``why`` attention could not take them."""
+    return (tuple(span for span in spans if span.name != "stream"), other_names | {"stream": why}) if why else (spans, other_names)
+
+
+def _made_by(name: str, module: str, axis: int = -1) -> Span:
+    """What one norm or convolution leaves."""
+    return Span(name, Port(module, "in"), Port(module, "out"), (), _weights(module), residual=None, axis=axis)
+
+
+def _ends(family: str, block: str, patches: str, final: str) -> Row:
+    """Around the blocks of an image tower: the convolution that makes patches into ``[batch, dim, rows, columns]``, and the last norm."""
+    return Row(f"{family} ends", block, (_made_by("patches", patches, axis=1), _made_by("final", final)), {}, {"vision_model": "ends"},
+               tower="ends", feeds="vision")
+
+
 def _separate(family: str, block: str, attn: str, norms: tuple[str, str], out: str = "o_proj", windows: bool = False,
-              rotary: bool = False) -> Row:
-    """A transformers block: q, k and v are linears of their own. ``rotary``: keys are turned by their position, so a constant stays."""
+              rotary: bool = False, fixed: str = "") -> Row:
+    """A transformers block: q, k and v are linears of their own. ``rotary``: keys are turned by their position, so a constant stays.
+
+    ``fixed``: why attention takes no more tokens than there are.
+    """
     reads = tuple(_weight(f"{attn}.{role}_proj", cancels=role == "k" and not rotary) for role in "qkv")
     matrices: dict[str, tuple[Weight, ...]] = {role: (weight,) for role, weight in zip("qkv", reads, strict=True)}
     matrices |= {"o": _weights(f"{attn}.{out}"), "fc1": _weights("mlp.fc1"), "fc2": _weights("mlp.fc2 mlp.down_proj")}
     readers = matrices | {"fc1": _weights("mlp.fc1 mlp.gate_proj mlp.up_proj")}  # a gated MLP has two, and no single fc1 to name
-    spans = _pre_norm((f"{attn}:in", f"{attn}:out"), norms, reads, readers, windows)
+    spans, other_names = _fixed(_pre_norm((f"{attn}:in", f"{attn}:out"), norms, reads, readers, windows),
+                                {"qkv": "q, k and v are separate here: name 'q', 'k', 'v'"}, fixed or (_WINDOWS if windows else ""))
     return Row(family, block, spans, matrices, _TWO_TOWERS, ("classifier", "cls_classifier", "distillation_classifier"),
-               other_names={"qkv": "q, k and v are separate here: name 'q', 'k', 'v'"})
+               other_names=other_names)
 
 
-def _fused(family: str, block: str, heads: tuple[str, ...], qkv: Weight, windows: bool = False) -> Row:
+def _fused(family: str, block: str, heads: tuple[str, ...], qkv: Weight, windows: bool = False, fixed: str = "") -> Row:
     """A timm block: one matrix makes q, k and v; EVA's larger ones have three."""
     split = {role: _weight(f"attn.{role}_proj") for role in "qkv"}
     matrices: dict[str, tuple[Weight, ...]] = {"qkv": (qkv,)}
     matrices |= {role: (Weight(qkv.path, qkv.bias, (k, 3), False, qkv.called), split[role]) for k, role in enumerate("qkv")}
     matrices |= {"o": _weights("attn.proj"), "fc1": _weights("mlp.fc1"), "fc2": _weights("mlp.fc2")}
     readers = matrices | {"fc1": _weights("mlp.fc1 mlp.fc1_g mlp.fc1_x")}
-    spans = _pre_norm(("attn:in", "attn:out"), ("norm1", "norm2"), (qkv, *split.values()), readers, windows)
-    return Row(family, block, spans, matrices, _TWO_TOWERS, heads)
+    spans, other_names = _fixed(_pre_norm(("attn:in", "attn:out"), ("norm1", "norm2"), (qkv, *split.values()), readers, windows), {},
+                                fixed or (_WINDOWS if windows else ""))
+    return Row(family, block, spans, matrices, _TWO_TOWERS, heads, other_names=other_names)
 
 
 def _language(family: str, block: str) -> Row:
@@ -161,6 +185,8 @@ _ON_T5: dict[str, dict[str, Any]] = {
     "VLPET": {"rank": 192, "gate_rank": 192, "scale": 0.3, "init": "zero"},  # README and scripts of the release
     "Prompt": {"init": "library"},  # T5's initialiser of that time left what was added as PyTorch made it
 }
+_WINDOWS = "its attention looks at windows of a fixed number of tokens"
+_POSITIONS = "its attention has a position for every token of the image, and none for others"
 _BEFORE_AFTER = ("layernorm_before", "layernorm_after")
 _TWO_TOWERS = {"text_model": "text", "vision_model": "vision"}
 _BEIT_QKV = Weight("attn.qkv.weight", ("attn.q_bias", "attn.k_bias", "attn.v_bias"), called=False)
@@ -174,21 +200,21 @@ ROWS: tuple[Row, ...] = (
     _separate("transformers ViT", _HF + "vit.modeling_vit.ViTLayer", "attention", _BEFORE_AFTER),
     _separate("transformers DeiT", _HF + "deit.modeling_deit.DeiTLayer", "attention", _BEFORE_AFTER),
     _separate("transformers DINOv2", _HF + "dinov2.modeling_dinov2.Dinov2Layer", "attention", ("norm1", "norm2")),
-    _separate("transformers BEiT", _HF + "beit.modeling_beit.BeitLayer", "attention", _BEFORE_AFTER),
+    _separate("transformers BEiT", _HF + "beit.modeling_beit.BeitLayer", "attention", _BEFORE_AFTER, fixed=_POSITIONS),
     _separate("transformers Swin", _HF + "swin.modeling_swin.SwinLayer", "attention", _BEFORE_AFTER, windows=True),
     _separate("transformers CLIP", _HF + "clip.modeling_clip.CLIPEncoderLayer", "self_attn", ("layer_norm1", "layer_norm2"),
               "out_proj"),
     _separate("transformers SigLIP", _HF + "siglip.modeling_siglip.SiglipEncoderLayer", "self_attn",
               ("layer_norm1", "layer_norm2"), "out_proj"),
     _separate("transformers SmolVLM", _HF + "smolvlm.modeling_smolvlm.SmolVLMEncoderLayer", "self_attn", ("layer_norm1", "layer_norm2"),
-              "out_proj"),
+              "out_proj", fixed="a mask of the image's own tokens goes with every block"),
     _connector("transformers SmolVLM connector", _HF + "smolvlm.modeling_smolvlm.SmolVLMConnector", "connector",
                proj="modality_projection.proj"),
     _language("transformers Llama", _HF + "llama.modeling_llama.LlamaDecoderLayer"),
     _fused("timm VisionTransformer", "timm.models.vision_transformer.Block", ("head", "head_dist"), _weight("attn.qkv")),
     _fused("timm Swin", "timm.models.swin_transformer.SwinTransformerBlock", ("head.fc",), _weight("attn.qkv"), True),
-    _fused("timm BEiT", "timm.models.beit.Block", ("head",), _BEIT_QKV),
-    _fused("timm EVA", "timm.models.eva.EvaBlock", ("head",), _BEIT_QKV),
+    _fused("timm BEiT", "timm.models.beit.Block", ("head",), _BEIT_QKV, fixed=_POSITIONS),
+    _fused("timm EVA", "timm.models.eva.EvaBlock", ("head",), _BEIT_QKV, fixed=_POSITIONS),
     Row(
         # nn.MultiheadAttention takes q, k, v apart and never calls its projections: the norm's output is the port
         "open_clip", "open_clip.transformer.ResidualAttentionBlock",
@@ -200,6 +226,14 @@ ROWS: tuple[Row, ...] = (
         {"front": "prompt"}, tower="prompt", feeds="encoder"),
     Row("outside the blocks", "inarch.backbones.vision_language.Leave", (Span("leaves", Port("", "in"), Port("", "out"), residual=None),),
         {}, {name: name for name in ("encoded", "decoded", "scores")}),
+    _ends("transformers ViT", _HF + "vit.modeling_vit.ViTModel", "embeddings.patch_embeddings.projection", "layernorm"),
+    _ends("transformers DeiT", _HF + "deit.modeling_deit.DeiTModel", "embeddings.patch_embeddings.projection", "layernorm"),
+    _ends("transformers DINOv2", _HF + "dinov2.modeling_dinov2.Dinov2Model", "embeddings.patch_embeddings.projection", "layernorm"),
+    _ends("transformers Swin", _HF + "swin.modeling_swin.SwinModel", "embeddings.patch_embeddings.projection", "layernorm"),
+    _ends("transformers CLIP", _HF + "clip.modeling_clip.CLIPVisionModel", "embeddings.patch_embedding", "post_layernorm"),
+    _ends("transformers SigLIP", _HF + "siglip.modeling_siglip.SiglipVisionModel", "embeddings.patch_embedding", "post_layernorm"),
+    _ends("timm VisionTransformer", "timm.models.vision_transformer.VisionTransformer", "patch_embed.proj", "norm"),
+    _ends("timm Swin", "timm.models.swin_transformer.SwinTransformer", "patch_embed.proj", "norm"),
     _words("transformers CLIP words", f"{_HF}clip.modeling_clip.CLIPTextEmbeddings", "embeddings"),
     _words("transformers BERT words", f"{_HF}bert.modeling_bert.BertEmbeddings", "embeddings", "word_embeddings"),
     _words("open_clip words", "open_clip.model.CLIP", "stock"),

@@ -144,29 +144,36 @@ def _vl(kind: str) -> dict[str, Callable]:
             "make": lambda batch: vars(tiny_vl.batch(kind, batch))}
 
 
+def _ends(row: str) -> str:
+    """The row of a family's blocks and that of what stands around them."""
+    return f"{row} + {row} ends"
+
+
+_CLIP = _ends("transformers CLIP") + " + transformers CLIP words"
 _VIT = {"embed_dim": 32, "depth": 3, "num_heads": 4, "patch_size": 8}
 FAMILIES = {family.name: family for family in [
-    Family("hf-vit", "transformers ViT", _hf("ViTConfig", "ViTForImageClassification"), _logits),
-    Family("hf-deit", "transformers DeiT", _hf("DeiTConfig", "DeiTForImageClassification"), _logits),
-    Family("hf-dinov2", "transformers DINOv2", _hf("Dinov2Config", "Dinov2ForImageClassification", mlp_ratio=2), _logits),
-    Family("hf-dinov2-swiglu", "transformers DINOv2",
+    Family("hf-vit", _ends("transformers ViT"), _hf("ViTConfig", "ViTForImageClassification"), _logits),
+    Family("hf-deit", _ends("transformers DeiT"), _hf("DeiTConfig", "DeiTForImageClassification"), _logits),
+    Family("hf-dinov2", _ends("transformers DINOv2"), _hf("Dinov2Config", "Dinov2ForImageClassification", mlp_ratio=2), _logits),
+    Family("hf-dinov2-swiglu", _ends("transformers DINOv2"),
            _hf("Dinov2Config", "Dinov2ForImageClassification", mlp_ratio=2, use_swiglu_ffn=True), _logits),
     Family("hf-beit", "transformers BEiT",
            _hf("BeitConfig", "BeitForImageClassification", use_relative_position_bias=True, drop_path_rate=0.0), _logits),
-    Family("hf-swin", "transformers Swin", _hf_swin, _logits, depth=4),
-    Family("hf-clip", "transformers CLIP + transformers CLIP words", _hf_two("CLIP"), _pair, has_head=False, both_towers=True),
-    Family("hf-siglip", "transformers SigLIP", _hf_two("Siglip"), _pair, has_head=False, both_towers=True),
-    Family("timm-vit", "timm VisionTransformer", _timm("vision_transformer", "VisionTransformer", init_values=0.5, **_VIT), _plain),
-    Family("timm-vit-nobias", "timm VisionTransformer", _timm("vision_transformer", "VisionTransformer", qkv_bias=False, **_VIT), _plain),
-    Family("timm-swin", "timm Swin", _timm("swin_transformer", "SwinTransformer", patch_size=4, embed_dim=16, depths=(2, 2),
+    Family("hf-swin", _ends("transformers Swin"), _hf_swin, _logits, depth=4),
+    Family("hf-clip", _CLIP, _hf_two("CLIP"), _pair, has_head=False, both_towers=True),
+    Family("hf-siglip", _ends("transformers SigLIP"), _hf_two("Siglip"), _pair, has_head=False, both_towers=True),
+    Family("timm-vit", _ends("timm VisionTransformer"), _timm("vision_transformer", "VisionTransformer", init_values=0.5, **_VIT), _plain),
+    Family("timm-vit-nobias", _ends("timm VisionTransformer"),
+           _timm("vision_transformer", "VisionTransformer", qkv_bias=False, **_VIT), _plain),
+    Family("timm-swin", _ends("timm Swin"), _timm("swin_transformer", "SwinTransformer", patch_size=4, embed_dim=16, depths=(2, 2),
                                            num_heads=(2, 4), window_size=5, mlp_ratio=2.0, drop_path_rate=0.0), _plain, depth=4),
     Family("timm-beit", "timm BEiT", _timm("beit", "Beit", use_rel_pos_bias=True, init_values=0.5, **_VIT), _plain),
     Family("timm-eva", "timm EVA", _timm("eva", "Eva", use_rot_pos_emb=True, swiglu_mlp=True, scale_mlp=True, **_VIT), _plain),
     Family("timm-eva-split", "timm EVA", _timm("eva", "Eva", use_rot_pos_emb=True, qkv_fused=False, **_VIT), _plain),
     Family("open_clip", "open_clip + open_clip words", _open_clip, _open_clip_pair, has_head=False, both_towers=True),
-    Family("clip", "transformers CLIP + transformers CLIP words + features of two towers", _two_tower(_hf_two("CLIP")), _features,
+    Family("clip", _CLIP + " + features of two towers", _two_tower(_hf_two("CLIP")), _features,
            has_head=False, both_towers=True),
-    Family("clip-pair", "timm VisionTransformer + transformers BERT + transformers BERT words + features of two towers",
+    Family("clip-pair", _ends("timm VisionTransformer") + " + transformers BERT + transformers BERT words + features of two towers",
            _two_tower(_timm_and_bert), _features, has_head=False, both_towers=True),
     Family("clip-open", "open_clip + open_clip words + features of two towers", _two_tower(_open_clip), _features,
            has_head=False, both_towers=True),

@@ -9,7 +9,7 @@ from families import FAMILIES
 from toys import ToyGate, ToyParallel, ToyPost, ToyPre, ToyPrepared
 
 from inarch import ARC, VLPET, BitFit, Bottleneck, Compacter, Frozen, Full, FullRank, Linear, LoRA
-from inarch.methods import MMA, AdaRing, AddedBias, CLIPAdapter, Context, FacT, HyperFormer, Prompt
+from inarch.methods import MMA, SSF, VPT, AdaptFormer, AdaRing, AddedBias, CLIPAdapter, Context, FacT, HyperFormer, Prompt, RepAdapter
 
 GATED = {"rank": 4, "gate_rank": 3, "value_rank": 2}
 METHODS = {
@@ -33,6 +33,10 @@ METHODS = {
     "lora-sqrt": LoRA(rank=4, targets=("q", "k", "v"), alpha=1, scaling="sqrt"),
     "adaring": AdaRing(ranks=(1, 2), bottleneck=6, dropout=0.0, expert_dropout=0.0),
     "adaring-lora": AdaRing(ranks=(1, 2), site="lora", dropout=0.0, expert_dropout=0.0),
+    "houlsby": Bottleneck(rank=4, init="near"), "pfeiffer": Bottleneck(rank=8, spans=("mlp",), activation="relu"),
+    "adaptformer": AdaptFormer(rank=8, dropout=0.0), "repadapter": RepAdapter(rank=4, dropout=0.0),
+    "ssf": SSF(), "ssf-inside": SSF(places=("norm1", "norm2", "fc1", "fc2"), init="identity", layers="1:"),
+    "vpt-deep": VPT(length=3), "vpt-shallow": VPT(form="shallow", length=3),
     "toy-pre": ToyPre(), "toy-post": ToyPost(), "toy-parallel": ToyParallel(), "toy-gate": ToyGate(), "toy-prepared": ToyPrepared(),
 }
 BUILDS, TWO = ("hf-vit", "timm-swin", "hf-clip", "open_clip"), ("timm-swin", "hf-clip")
@@ -53,6 +57,15 @@ PLACES = {  # of everything else; those not named here are tried on BUILDS
     "fact-tk": ("hf-clip", "vl-t5"), "adaring": (*BUILDS, "clip", "clip-pair", "vl-t5", "smolvlm"),
     "adaring-lora": ("hf-clip", "timm-vit", "vl-bart"),
 }
+PLACES |= {
+    "ssf": ("timm-vit", "timm-vit-nobias", "hf-vit", "hf-deit", "hf-dinov2", "hf-swin", "hf-siglip", "timm-swin", "hf-clip", "open_clip",
+            "clip-pair", "vl-bart"),
+    "ssf-inside": ("open_clip", "hf-beit", "timm-eva"), "houlsby": ("hf-vit",), "pfeiffer": ("timm-vit", "hf-swin"),
+    "adaptformer": ("timm-vit", *BUILDS, "vl-bart"), "repadapter": (*BUILDS, "timm-vit", "vl-t5"),
+    "vpt-deep": ("hf-vit", "hf-deit", "hf-dinov2", "hf-beit", "hf-siglip", "hf-clip", "timm-vit", "timm-swin", "timm-eva", "open_clip",
+                 "clip-pair", "vl-bart", "smolvlm"),
+    "vpt-shallow": ("timm-vit", "hf-clip"),
+}
 CELLS = [(family, method) for family in FAMILIES for method in METHODS if family in PLACES.get(method, BUILDS)]
 EVERYWHERE = ("arc", "lora")  # in the default tier; of the others one family each there, all of them in test-all
 
@@ -62,5 +75,5 @@ def soon(family: str, method: str) -> bool:
     return method in EVERYWHERE or family == PLACES.get(method, BUILDS)[0]
 
 
-STAY = ("arc-trunk", "toy-gate", "prompt", "addedbias", "hyperformer", "mma", "clipadapter", "context", "context-normal", "adaring",
+STAY = ("arc-trunk", "houlsby", "pfeiffer", "adaptformer", "vpt-deep", "vpt-shallow", "toy-gate", "prompt", "addedbias", "hyperformer", "mma", "clipadapter", "context", "context-normal", "adaring",
         *(m for m in METHODS if m.startswith(("vlpet", "bottleneck", "compacter"))))  # not affine: merge refuses

@@ -16,6 +16,7 @@ ONE_EACH = ("arc", "arc-trunk", "lora", "lora-mlp", "fullrank", "toy-gate", "toy
 CELLS = [(f, m) for f in ("hf-vit", "timm-vit", "timm-swin", "open_clip") for m in ONE_EACH if refusal(f, m) is None]
 CELLS += [("hf-vit", "vlpet"), ("timm-vit", "vlpet-small")]
 CELLS += [("hf-vit", "adaring"), ("hf-clip", "adaring"), ("timm-vit", "adaring-lora"), ("hf-clip", "mma"), ("hf-vit", "fact")]
+CELLS += [("timm-vit", "vpt-deep"), ("hf-vit", "vpt-shallow"), ("timm-vit", "ssf"), ("hf-clip", "repadapter"), ("hf-vit", "adaptformer")]
 CELLS += [("vl-bart", "vlpet"), ("vl-bart", "vlpet-small"), ("vl-t5", "vlpet-visible"), ("vl-t5", "vlpet-places")]
 
 

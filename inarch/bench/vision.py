@@ -30,7 +30,8 @@ class AskGradient:
 
 def floor(model: nn.Module) -> nn.Module:
     graft(model, Linear())
-    anatomy.blocks(model)[0].module.register_forward_pre_hook(AskGradient())
+    first = next(block for block in anatomy.blocks(model) if block.row.matrices)
+    first.module.register_forward_pre_hook(AskGradient())
     return model
 
 

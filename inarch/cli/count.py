@@ -10,7 +10,7 @@ from inarch.cli.flags import SET, settings
 
 
 def run(
-    method: Annotated[str, typer.Argument(help="arc, vlpet, lora, bottleneck, compacter, bitfit, full, ...")],
+    method: Annotated[str, typer.Argument(help="arc, vlpet, lora, houlsby, vpt-deep, ssf, bitfit, full, ..., or package.module:Class.")],
     backbone: Annotated[str, typer.Argument(help="Address of a backbone, such as config:vit-b16 or mini-vit.")],
     set: SET = None,
     thaw: Annotated[str | None, typer.Option(help="Roles that train beside the method; the head where there is one.")] = None,
@@ -33,10 +33,11 @@ def run(
     """
     import inarch
     from inarch import backbones
-    from inarch.methods import method_named
+    from inarch.methods import adopt, configured
     from inarch.roles import head_paths
 
-    chosen = method_named(method).parse(settings(set))
+    adopt(method)
+    chosen = configured(method, settings(set))
     model = backbones.load(backbone, classes=classes, device="meta", pretrained=False).model
     roles = (thaw or "").split(",") if thaw else []
     count = inarch.count(inarch.graft(model, chosen, thaw=roles + (["head"] if head_paths(model) and "head" not in roles else [])))

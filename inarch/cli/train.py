@@ -41,6 +41,7 @@ def run(
     Flags win over the recipe. Ctrl-C leaves a run that --resume goes on with, bit for bit.
     """
     given = {name: value for name, value in flags.items() if value is not None}
+    _adopted(given.get("method", ""))
     fields = _resumed(source, resume) if resume else _started(source)
     changes = settings(override, "--override")
     if changes and not resume:
@@ -49,6 +50,13 @@ def run(
     if set:
         fields["set"] = {**fields.get("set", {}), **settings(set)}
     _train(fields, resume, changes)
+
+
+def _adopted(method: str) -> None:
+    if ":" in method:  # the method's import brings torch, which --help and most errors do without
+        from inarch.methods import adopt
+
+        adopt(method)
 
 
 def _started(source: str | None) -> dict[str, Any]:

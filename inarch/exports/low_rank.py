@@ -83,6 +83,8 @@ def _joined(model: nn.Module, path: str, parts: list[Change]) -> LowRank:
     size = tensor_at(model, path).shape[0]  # type: ignore[union-attr]
     up, shift = [], None
     for part in parts:
+        if part.up is None:
+            raise CannotFold(f"{path} is rescaled row by row, a change of full rank and no LoRA; {INSTEAD}")
         padded = part.up.new_zeros(size, part.up.shape[1])
         padded[part.rows] = part.up
         up.append(padded)

@@ -1,8 +1,10 @@
 """Bottleneck adapters after a sub-layer (Houlsby et al., ICML 2019, arXiv 1902.00751; "single adapter" of VL-Adapter, CVPR 2022).
 
-    H' = H + dH      dH = phi(H D_l^T + c_l) U_l^T + u_l          H [*, d]  what leaves the span, phi the tanh form of GELU
+    H' = H + dH      dH = phi(H D_l^T + c_l) U_l^T + u_l          H [*, d]  what leaves the span, phi the tanh form of GELU, or ReLU
                                                                   D_l [r, d], c_l [r], U_l [d, r], u_l [d]
 Not affine: it does not fold. Trained per stack of L layers: L (2 d r + r + d); on 30 positions of BART-base at r = 96: 4,449,600.
+Of Houlsby et al. (``houlsby``): after attention and MLP, on ViT-B/16 at r = 64: 2,379,264. Of Pfeiffer et al., EACL 2021, arXiv
+2005.00247 (``pfeiffer``): after the MLP alone, ReLU, at r = 48: 894,528, at r = 8: 156,768.
 """
 
 from __future__ import annotations
@@ -20,20 +22,26 @@ from inarch.errors import ConfigError
 from inarch.ports import Stack
 
 Init = Literal["normal", "zero"]
+Activation = Literal["gelu", "relu"]
 STD = 0.02  # of BART's own initialiser
+NEAR = 1e-3  # of the adapters released with BERT
+HOULSBY: dict[str, Any] = {"rank": 64, "init": "near"}
+PFEIFFER: dict[str, Any] = {"rank": 48, "spans": ("mlp",), "activation": "relu"}  # 48: a sixteenth of the width, as published
 
 
 @dataclass(frozen=True)
 class Bottleneck(Method):
     """Adapters of width ``rank`` after the ``spans`` (``attn``, ``mlp``, and in a decoder ``cross``).
 
-    init: ``normal`` (weights N(0, 0.02^2), biases zero: BART's initialiser, not the identity at the start) or ``zero`` (PyTorch's
-    own with U and u zero). VL-Adapter also trains every norm: ``thaw="norms"``.
+    init: ``normal`` (weights N(0, 0.02^2), biases zero: BART's initialiser, not the identity at the start), ``near`` (weights
+    N(0, 0.001^2) cut at two deviations, biases zero: as released with BERT) or ``zero`` (PyTorch's own with U and u zero).
+    VL-Adapter and Houlsby et al. also train every norm: ``thaw="norms"``.
     """
 
     rank: int = 96
     spans: tuple[Literal["attn", "mlp", "cross"], ...] = ("attn", "mlp")
-    init: Init = "normal"
+    init: Literal["normal", "zero", "near"] = "normal"
+    activation: Activation = "gelu"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -49,7 +57,14 @@ class Bottleneck(Method):
         return self.init == "zero"
 
     def build(self, stacks: list[Stack]) -> Built:
-        return Built({s.name: Sequential(BottleneckUpdate(s.depth, s.width_out, s.width_out, self.rank, self.init)) for s in stacks})
+        return Built({stack.name: Sequential(self.update(stack.depth, stack.width_out)) for stack in stacks})
+
+    def update(self, depth: int, dim: int) -> BottleneckUpdate:
+        """A stack's dH, as it starts."""
+        update = BottleneckUpdate(depth, dim, dim, self.rank, "zero" if self.init == "zero" else "normal", self.activation)
+        for weight in (update.down, update.up) if self.init == "near" else ():
+            nn.init.trunc_normal_(weight, std=NEAR, a=-2 * NEAR, b=2 * NEAR)
+        return update
 
 
 class Update(nn.Module):
@@ -65,13 +80,15 @@ class Update(nn.Module):
 class BottleneckUpdate(Update):
     """``down`` D ``[L, r, in]``, ``down_bias`` c ``[L, r]``, ``up`` U ``[L, out, r]``, ``up_bias`` u ``[L, out]``."""
 
-    def __init__(self, depth: int, dim: int, out: int, rank: int, init: Init) -> None:
+    def __init__(self, depth: int, dim: int, out: int, rank: int, init: Init, activation: Activation = "gelu") -> None:
         super().__init__()
+        self.activation = activation
         self.down, self.down_bias = linears(depth, dim, rank, init)
         self.up, self.up_bias = linears(depth, rank, out, init, zero=init == "zero")
 
     def forward(self, source: Tensor, i: int) -> Tensor:
-        z = F.gelu(F.linear(source, self.down[i], self.down_bias[i]), approximate="tanh")
+        z = F.linear(source, self.down[i], self.down_bias[i])
+        z = F.relu(z) if self.activation == "relu" else F.gelu(z, approximate="tanh")
         return F.linear(z, self.up[i], self.up_bias[i])
 
 

@@ -1,0 +1,137 @@
+"""Methods by name: ours, those that installed packages declare, and anybody's as ``package.module:Class``.
+
+A package declares its methods under the entry point ``inarch.methods``: ``shift = "package.module:Shift"`` makes ``--method shift`` work,
+and its files can be read wherever it is installed. ``package.module:Class`` needs no declaration; as a file must not decide what is
+imported, such a name in a recipe or an adapter file is understood once the module has been imported (``adopt``, or ``import``).
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterable
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from inarch.adapter import Method
+from inarch.errors import ConfigError, nearest
+from inarch.methods.adaptformer import AdaptFormer
+from inarch.methods.adaring import AdaRing
+from inarch.methods.addedbias import AddedBias
+from inarch.methods.arc import ARC
+from inarch.methods.bottleneck import HOULSBY, PFEIFFER, Bottleneck
+from inarch.methods.clip_adapter import CLIPAdapter
+from inarch.methods.compacter import Compacter
+from inarch.methods.context import Context
+from inarch.methods.fact import FacT
+from inarch.methods.fullrank import FullRank
+from inarch.methods.hyperformer import HyperFormer
+from inarch.methods.lora import LoRA
+from inarch.methods.mma import MMA
+from inarch.methods.prompt import Prompt
+from inarch.methods.repadapter import RepAdapter
+from inarch.methods.ssf import SSF
+from inarch.methods.thawed import BitFit, Frozen, Full, Linear
+from inarch.methods.vlpet import VLPET
+from inarch.methods.vpt import VPT
+
+GROUP = "inarch.methods"
+METHODS: dict[str, type[Method]] = {
+    "arc": ARC, "adaring": AdaRing, "lora": LoRA, "fullrank": FullRank, "linear": Linear, "bitfit": BitFit, "full": Full,
+    "vlpet": VLPET, "bottleneck": Bottleneck, "compacter": Compacter, "frozen": Frozen,
+    "prompt": Prompt, "hyperformer": HyperFormer, "addedbias": AddedBias,
+    "mma": MMA, "clipadapter": CLIPAdapter, "context": Context, "fact": FacT,
+    "adaptformer": AdaptFormer, "repadapter": RepAdapter, "ssf": SSF, "vpt": VPT,
+}
+SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {  # names of the literature -> a method and the fields that make it so
+    "houlsby": ("bottleneck", HOULSBY), "pfeiffer": ("bottleneck", PFEIFFER),
+    "vpt-shallow": ("vpt", {"form": "shallow"}), "vpt-deep": ("vpt", {"form": "deep"}),
+    "fact-tt": ("fact", {"form": "tt"}), "fact-tk": ("fact", {"form": "tk"}),
+}
+
+
+def known() -> list[str]:
+    """Every name that ``method_named`` takes without a colon."""
+    return [*METHODS, *SETTINGS, *(point.name for point in entry_points(group=GROUP))]
+
+
+def configured(name: str, fields: dict[str, Any]) -> Method:
+    """The method of a recipe's or flag's name with its fields: ``configured("pfeiffer", {"rank": 8})`` is a ``Bottleneck``."""
+    _, preset = SETTINGS.get(name.lower(), ("", {}))
+    return method_named(name).parse({**preset, **fields})
+
+
+def method_named(name: str) -> type[Method]:
+    """The method class of a name; raises ``ConfigError`` with the nearest known one."""
+    word = SETTINGS.get(name.lower(), (name.lower(), {}))[0]
+    if word in METHODS:
+        return METHODS[word]
+    if ":" in name:
+        return _from_module(name)
+    for point in entry_points(group=GROUP, name=name):
+        return _loaded(point)
+    raise ConfigError(f"no method {name!r}; {nearest(name.lower(), known())}; one of your own is written package.module:Class")
+
+
+def adopt(name: str) -> None:
+    """Import the module of ``package.module:Class``: where a user has typed the name, never on a file's word."""
+    module, colon, _ = name.partition(":")
+    if not colon:
+        return
+    try:
+        import_module(module)
+    except Exception as problem:  # whatever the module of somebody else raises
+        raise ConfigError(f"method {name!r}: importing {module} failed ({type(problem).__name__}: {problem}); is its package installed, "
+                          "or its folder in PYTHONPATH?") from None
+
+
+def name_of(kind: type[Method]) -> str:
+    """What a file calls a method class, so that ``method_named`` finds it again; raises ``ConfigError`` where nothing could."""
+    ours = next((name for name, method in METHODS.items() if method is kind), None)
+    if ours is not None:
+        return ours
+    address = f"{kind.__module__}:{kind.__qualname__}"
+    declared = next((point.name for point in entry_points(group=GROUP) if point.value == address), None)
+    if declared is None and _attribute(address) is not kind:
+        raise ConfigError(f"{address} is no class of a module, so no file could name it; define it at the top of one")
+    return declared or address
+
+
+def _from_module(name: str) -> type[Method]:
+    module, _, inner = name.partition(":")
+    if module not in sys.modules:
+        raise ConfigError(f"method {name!r} is another package's, and what a file names is not imported: pass --method {name}, import "
+                          f"{module} in Python, or let its package declare it as an entry point {GROUP!r}")
+    found = _attribute(name)
+    if found is None:
+        raise ConfigError(f"method {name!r}: {module} has no {inner!r}; {nearest(inner, _methods_in(module))}")
+    return _checked(found, name)
+
+
+def _attribute(address: str) -> Any:
+    module, _, inner = address.partition(":")
+    found: Any = sys.modules.get(module)
+    for part in inner.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+def _methods_in(module: str) -> Iterable[str]:
+    return [name for name, value in vars(sys.modules[module]).items() if isinstance(value, type) and issubclass(value, Method)]
+
+
+def _loaded(point: EntryPoint) -> type[Method]:
+    try:
+        found = point.load()
+    except Exception as problem:  # whatever the module of somebody else raises
+        raise ConfigError(f"method {point.name!r}: loading {point.value} failed ({type(problem).__name__}: {problem}); mend or uninstall "
+                          f"{point.dist.name if point.dist else 'its package'}") from None
+    return _checked(found, point.value)
+
+
+def _checked(found: Any, name: str) -> type[Method]:
+    if not isinstance(found, type) or not issubclass(found, Method) or inspect.isabstract(found):
+        raise ConfigError(f"method {name!r} is {found!r}; expected a class derived from inarch.adapter.Method that defines wanted, build "
+                          "and identity_at_start")
+    return found
