@@ -22,6 +22,10 @@ rank, family = dist.get_rank(), FAMILIES[{family!r}]
 def grafted():
     model = copy.deepcopy(pristine({family!r}))
     torch.manual_seed(1)
+    if {how!r} == "peft":
+        from peft import get_peft_model
+        from inarch.peft import ARCConfig
+        return get_peft_model(model, ARCConfig(r=4, init="xavier", modules_to_save=["head"]))
     if {family!r} == "timm-vit":
         return inarch.graft(model, inarch.ARC(rank=4, init="xavier"), thaw="head")
     method = inarch.VLPET(gate="small", small_mean="visible", rank=4, value_rank=2, init="normal")
@@ -39,7 +43,7 @@ else:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
     mesh = init_device_mesh("cpu", (2,))
-    for block in model.blocks:
+    for block in next(module for module in model.modules() if hasattr(module, "blocks")).blocks:
         fully_shard(block, mesh=mesh)
     net = fully_shard(model, mesh=mesh)
 family.forward(net, mine).square().mean().backward()
@@ -55,12 +59,13 @@ os._exit(0)  # gloo's threads may abort a normal exit, after everything has been
 
 
 @pytest.mark.dist
-@pytest.mark.parametrize(("engine", "family", "tensors"), [("ddp", "timm-vit", 8), ("fsdp2", "timm-vit", 8), ("ddp", "vl-bart", 39),
-                                                           ("ddp", "vl-t5", 30)])
-def test_gradients_equal_those_of_one_process(engine, family, tensors, tmp_path):
+@pytest.mark.parametrize(("engine", "family", "tensors", "how"), [
+    ("ddp", "timm-vit", 8, "graft"), ("fsdp2", "timm-vit", 8, "graft"), ("ddp", "timm-vit", 8, "peft"), ("fsdp2", "timm-vit", 8, "peft"),
+    ("ddp", "vl-bart", 39, "graft"), ("ddp", "vl-t5", 30, "graft")])
+def test_gradients_equal_those_of_one_process(engine, family, tensors, how, tmp_path):
     here = Path(__file__).parent
     script = tmp_path / "rank.py"
-    script.write_text(RANK.format(tests=str(here), root=str(here.parent), engine=engine, family=family, tensors=tensors))
+    script.write_text(RANK.format(tests=str(here), root=str(here.parent), engine=engine, family=family, tensors=tensors, how=how))
     words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-2000:]
