@@ -75,5 +75,6 @@ def soon(family: str, method: str) -> bool:
     return method in EVERYWHERE or family == PLACES.get(method, BUILDS)[0]
 
 
-STAY = ("arc-trunk", "houlsby", "pfeiffer", "adaptformer", "vpt-deep", "vpt-shallow", "toy-gate", "prompt", "addedbias", "hyperformer", "mma", "clipadapter", "context", "context-normal", "adaring",
+STAY = ("arc-trunk", "houlsby", "pfeiffer", "adaptformer", "vpt-deep", "vpt-shallow",
+        "toy-gate", "prompt", "addedbias", "hyperformer", "mma", "clipadapter", "context", "context-normal", "adaring",
         *(m for m in METHODS if m.startswith(("vlpet", "bottleneck", "compacter"))))  # not affine: merge refuses

@@ -93,10 +93,10 @@ COUNT, SHARE = [0, -1], [-0.1, 1.0, 2]
 RANGES = {
     "rank": COUNT, "dropout": SHARE, "expert_dropout": SHARE, "ranks": [[], [0], [-1, 2]], "bottleneck": [0, -4], "alpha": [0],
     "division": [0, -1, 5], "length": COUNT, "hidden": COUNT, "task_dim": COUNT, "projected": [1, 0, -1], "reduction": COUNT,
-    "mix": [-0.1, 1.1], "gate_rank": COUNT, "value_rank": COUNT,
+    "groups": [0, -1, 3], "patch": COUNT, "places": [[], ["q", "q"]], "mix": [-0.1, 1.1], "gate_rank": COUNT, "value_rank": COUNT,
     "targets": [[], ["q", "q"]], "spans": [[], ["attn", "attn"]], "tasks": [[], ["a", "a"]], "decoder": [["value", "value"]],
 }
-SCALES = {"adaring": [0, -1], "mma": [0, -1], "vlpet": [0, -1], "fact": [0]}
+SCALES = {"adaring": [0, -1], "mma": [0, -1], "vlpet": [0, -1], "fact": [0], "adaptformer": [0], "repadapter": [0]}
 LAYERS = [[], "5:5", "5:2", "-2:-3", "", "a:b", "1:2:3:4", "::0", [1, 1]]
 TOWERS = [[], [""], ["vision", "vision"]]
 
