@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from inarch.counting import count, sites
     from inarch.errors import CannotFold, CannotGraft, InarchError
     from inarch.grafting import graft, ungraft
+    from inarch.hub.pushing import push
     from inarch.merging import merge, unmerge
     from inarch.methods import (
         ARC,
@@ -48,7 +49,7 @@ _HOMES = {
     "grafting": ("graft", "ungraft"), "merging": ("merge", "unmerge"), "switching": ("disabled", "use"),
     "methods": ("ARC", "MMA", "SSF", "VLPET", "VPT", "AdaRing", "AdaptFormer", "AddedBias", "BitFit", "Bottleneck", "CLIPAdapter",
                 "Compacter", "Context", "FacT", "Frozen", "Full", "FullRank", "HyperFormer", "Linear", "LoRA", "Prompt", "RepAdapter"),
-    "predict": ("Predictor",),
+    "predict": ("Predictor",), "hub.pushing": ("push",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -56,7 +57,7 @@ __all__ = [
     "ARC", "MMA", "SSF", "VLPET", "VPT", "AdaRing", "AdaptFormer", "AddedBias", "BitFit", "Bottleneck", "CLIPAdapter", "CannotFold",
     "CannotGraft", "Compacter", "Context", "FacT", "Frozen", "Full", "FullRank", "HyperFormer", "InarchError", "Linear", "LoRA",
     "Predictor", "Prompt", "RepAdapter",
-    "count", "disabled", "graft", "load", "merge", "save", "sites", "ungraft", "unmerge", "use",
+    "count", "disabled", "graft", "load", "merge", "push", "save", "sites", "ungraft", "unmerge", "use",
 ]
 
 

@@ -35,6 +35,12 @@ def sealed(card: dict[str, Any]) -> bytes:
     return files.canonical(card | {"digest": files.sha256(files.canonical(card))})
 
 
+def adapter_in(folder: Path) -> Path:
+    """The folder itself, or that of the adapter in a run folder."""
+    inner = folder / "adapter"
+    return inner if (inner / CARD).is_file() and not (folder / CARD).exists() else folder
+
+
 def read_card(folder: Path) -> dict[str, Any]:
     """The verified card of a folder, without its digest; raises ``Incomplete``, ``Corrupt``, ``Mismatch`` (format) or ``Unsafe``."""
     path = folder / CARD
@@ -118,4 +124,4 @@ def check(card: dict[str, Any], path: Path) -> None:
             raise Corrupt(f"{path}: {name}={str(value)[:60]!r}; expected {expected}; the file is not as inarch wrote it")
 
 
-__all__ = ["CARD", "CARD_CAP", "FORMAT", "NEEDS", "check", "read_card", "sealed", "weights_name"]
+__all__ = ["CARD", "CARD_CAP", "FORMAT", "NEEDS", "adapter_in", "check", "read_card", "sealed", "weights_name"]

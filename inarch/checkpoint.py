@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 from inarch import files, fit, folders, roles
 from inarch.adapter import Method
-from inarch.card import CARD, CARD_CAP, FORMAT, NEEDS, read_card, sealed, weights_name
+from inarch.card import CARD, CARD_CAP, FORMAT, NEEDS, adapter_in, read_card, sealed, weights_name
 from inarch.container import Container, Scion, container_of
 from inarch.errors import CannotGraft, CheckpointError, ConfigError, Incomplete, Mismatch
 from inarch.fingerprint import architecture
 from inarch.grafting import MERGED, graft, refuse_name
 from inarch.methods import name_of
+from inarch.places import place
 from inarch.source import source_of
 from inarch.switching import use
 
@@ -61,10 +62,11 @@ def load(model: nn.Module, folder: str | Path, *, name: str = "default", allow_b
     """Verify ``folder`` wholly, then graft what it holds onto ``model`` under ``name`` and make it active; returns ``extra``.
 
     ``replace``: where an adapter of this name and of the same configuration is on the model, put the values into it; nothing is
-    grafted anew. Raises ``Corrupt``, ``Mismatch``, ``Unsafe`` or ``Incomplete``, and then has not touched the model.
+    grafted anew. ``folder``: of an adapter, or of the run that holds it; an address of the hub, ``hf:USER/NAME``, is fetched. Raises
+    ``Corrupt``, ``Mismatch``, ``Unsafe`` or ``Incomplete``, and then has not touched the model.
     """
     standing = _standing(model, name, replace)
-    folder = Path(folder)
+    folder = adapter_in(place(folder))
     card = read_card(folder)
     method, thawed = fit.method(card, folder), fit.thawed_names(model, card, folder)
     fit.check_base(model, card, frozenset(thawed.values()), folder, allow_base_mismatch)

@@ -49,9 +49,10 @@ class Folded:
 
 def fold_run(run: str | Path, out: str | Path, *, overwrite: bool = False, progress: Any = None) -> Folded:
     """Write the plain model to ``out``; ``CannotFold`` leaves nothing behind, ``progress(done, total)`` ticks."""
-    if Run(run).recipe().generates:
+    found = Run(run)
+    if found.recipe().generates:
         raise CannotFold(f"{run} generates text; only classifiers become plain folders: use inarch.load and inarch.merge on the model")
-    rebuilt = rebuild(run)
+    rebuilt = rebuild(found.folder)
     table = own_test_table(rebuilt)
     few = None if table is None else table.pick(range(min(FEW, len(table))))
     before, first = _logits(rebuilt, table, progress), _logits(rebuilt, few)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from inarch import files
 from inarch.adapter import Adapter, Method, Scale
-from inarch.card import CARD, read_card
+from inarch.card import adapter_in, read_card
 from inarch.container import Scion
 from inarch.errors import CannotFold, ConfigError
 from inarch.inspection import spectra
@@ -27,6 +27,7 @@ from inarch.inspection.ring_report import RingInspection, inspect_rings
 from inarch.inspection.spectra import Spectrum
 from inarch.methods import AdaRing, method_named
 from inarch.methods.arc import ARC, ArcAdapter
+from inarch.places import place
 from inarch.ports import Port, Site, Span, Stack
 
 ENERGIES = (0.5, 0.9, 0.99)
@@ -131,9 +132,7 @@ def inspect(folder: str | Path, *, leading: int = 10) -> Inspection | RingInspec
     """
     if leading < 1:
         raise ConfigError(f"leading={leading}; expected at least one direction")
-    folder = Path(folder)
-    if not (folder / CARD).exists() and (folder / "adapter").is_dir():
-        folder = folder / "adapter"
+    folder = adapter_in(place(folder))
     card = read_card(folder)
     method = method_named(card["method"]).parse(card["config"])
     values = _values(folder, card)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from inarch.backbones.address import TWO_TOWER_CARD, VL_CARD
 from inarch.errors import ConfigError, nearest
+from inarch.places import is_address
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -104,6 +105,7 @@ def _kept(kind: Kind, method: Any, settings: Any) -> dict[str, Any]:
 
 def contradictions(recipe: Recipe, where: str) -> None:
     wrong = {
+        f"out={recipe.out!r} is an address; train into a folder, then send it: inarch push RUN {recipe.out}": is_address(recipe.out),
         "warmup_epochs must end before the last epoch does": recipe.warmup() > recipe.epochs,
         "fit='train+val' leaves nothing to select on; use selection='none'":
             recipe.fit == "train+val" and recipe.selection == "val",

@@ -21,6 +21,7 @@ import numpy as np
 
 from inarch import files, folders
 from inarch.errors import ConfigError, Corrupt, Incomplete, Mismatch, StorageError
+from inarch.places import place
 from inarch.preprocess import Preprocess
 from inarch.recipe import Recipe
 from inarch.toml import read_toml, to_toml
@@ -60,10 +61,10 @@ class Card:
 
 
 class Run:
-    """A run folder by path; nothing is read before it is asked for."""
+    """A run folder by path, or fetched by its address on the hub; nothing is read before it is asked for."""
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder = place(folder)
         self.adapter, self.checkpoints = self.folder / "adapter", self.folder / "checkpoints"
         self.metrics, self.predictions = self.folder / "metrics.jsonl", self.folder / "predictions.npz"
         self.recipe_file, self.card_file, self.result_file = (self.folder / n for n in ("recipe.toml", "run.json", "result.json"))

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from inarch.backbones.weights_file import read_json
 from inarch.errors import ConfigError, StorageError, Unsafe, need
@@ -40,7 +41,7 @@ class HubPreset:
 
     def cache_path(self) -> Path:
         """Where the hub's client keeps this model (``HF_HOME`` and ``HF_HUB_CACHE`` are honoured)."""
-        return Path(_constants().HF_HUB_CACHE) / f"models--{self.id.replace('/', '--')}"
+        return Path(settings().HF_HUB_CACHE) / f"models--{self.id.replace('/', '--')}"
 
     def announce(self) -> str:
         """What is printed before anything is fetched."""
@@ -121,8 +122,7 @@ def _required(get: Getter, repo: str, names: tuple[str, ...]) -> Path:
             return path
     wanted = " or ".join(names)
     if get.offline:
-        why = f"{_OFFLINE}=1 is set" if _switched_off() else f"{_constants().ENDPOINT} cannot be reached"
-        raise StorageError(f"{repo}: {wanted} is not in the cache {_constants().HF_HUB_CACHE} and {why}; fetch it once with a "
+        raise StorageError(f"{repo}: {wanted} is not in the cache {settings().HF_HUB_CACHE} and {why_offline()}; fetch it once with a "
                            "connection, point HF_HOME at a filled cache, or give a local folder as the address")
     if any(name.endswith(".safetensors") for name in names):
         raise Unsafe(f"{repo}: has no {wanted}; pickled weights are never read: choose a revision or a copy with safetensors")
@@ -132,22 +132,27 @@ def _required(get: Getter, repo: str, names: tuple[str, ...]) -> Path:
 _OFFLINE = "HF_HUB_OFFLINE"
 
 
-def _constants():
+def settings() -> Any:
+    """The constants of the hub's client, its cache and endpoint among them; ``MissingExtra`` where it is not installed."""
     try:
         from huggingface_hub import constants
     except ModuleNotFoundError as error:
-        raise need("huggingface_hub", "train") from error
+        raise need("huggingface_hub", "hub") from error
     return constants
 
 
 def _switched_off() -> bool:
-    return bool(_constants().HF_HUB_OFFLINE) or os.environ.get(_OFFLINE, "").upper() in ("1", "TRUE", "ON", "YES")
+    return bool(settings().HF_HUB_OFFLINE) or os.environ.get(_OFFLINE, "").upper() in ("1", "TRUE", "ON", "YES")
+
+
+def why_offline() -> str:
+    return f"{_OFFLINE}=1 is set" if _switched_off() else f"{settings().ENDPOINT} cannot be reached"
 
 
 @contextmanager
 def told(offline: bool) -> Iterator[None]:
     """The hub's client knows that nothing answers: it asks for more than files, and would wait for each answer."""
-    constants = _constants()
+    constants = settings()
     before = constants.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = before or offline
     try:
@@ -158,7 +163,7 @@ def told(offline: bool) -> Iterator[None]:
 
 def is_offline() -> bool:
     """Offline by the switch, or because nothing answers at the endpoint, or at the proxy before it."""
-    url = urllib.parse.urlsplit(_constants().ENDPOINT)
+    url = urllib.parse.urlsplit(settings().ENDPOINT)
     if _switched_off():
         return True
     proxy = urllib.request.getproxies().get(url.scheme)

@@ -20,6 +20,7 @@ EXTRAS = {
     "numpy": "train", "PIL": "train", "accelerate": "train", "transformers": "train",
     "matplotlib": "report", "tensorboard": "report", "sklearn": "demo",
     "timm": "timm", "open_clip": "open_clip", "peft": "peft", "datasets": "data", "h5py": "vl", "pycocoevalcap": "captions",
+    "huggingface_hub": "hub",
     "onnx": "onnx", "onnxscript": "onnx", "onnxruntime": "onnx",
 }  # fmt: skip
 REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}

@@ -15,6 +15,7 @@ VERBS = {
     "evaluate": "Score a run on the validation or test part of its data.",
     "merge": "Fold a run's adapter into its backbone and write a plain model folder.",
     "export": "Write a run as LoRA, a plain model, a torch program or ONNX, for use without inarch.",
+    "push": "Send a run or adapter to the model hub, with a card that says what it is.",
     "count": "How many numbers a method would train on a backbone.",
     "sites": "Every place of a backbone (or run) that can be adapted.",
     "check-data": "List everything that is wrong with a data set; change nothing.",

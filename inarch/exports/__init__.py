@@ -16,6 +16,8 @@ from typing import Any
 
 from inarch.errors import CannotFold, ConfigError, nearest
 from inarch.export import refuse_place
+from inarch.places import namesake
+from inarch.recipe import Recipe
 from inarch.run import Run
 
 TARGETS = {"lora": "lora", "native": "native", "torch": "graph", "onnx": "graph"}  # target -> the file here that writes it
@@ -27,19 +29,27 @@ def export_run(run: str | Path, to: str, out: str | Path | None = None, *, overw
     if to not in TARGETS:
         raise ConfigError(f"--to {to!r}; {nearest(to, TARGETS)}")
     folder = Path(out) if out is not None else beside(run, to)
-    recipe = Run(run).recipe()
-    if recipe.kind != "classify":
-        raise CannotFold(f"{run}: its task is {recipe.kind!r}, and its model is inarch's own wrapper, which no other library builds; "
-                         "only classifiers are exported: use inarch.load and inarch.merge on the model")
+    found = Run(run)
+    if reason := ours_alone(found.recipe()):
+        raise CannotFold(f"{run}: {reason}")
     refuse_place(folder, overwrite)
     write: Callable[..., str] = import_module(f"inarch.exports.{TARGETS[to]}").WRITERS[to]
-    return folder, write(run, folder, overwrite=overwrite, progress=progress)
+    return folder, write(found.folder, folder, overwrite=overwrite, progress=progress)
+
+
+def ours_alone(recipe: Recipe) -> str:
+    """Why no other library builds the model of such a run; "" for a classifier."""
+    if recipe.kind == "classify":
+        return ""
+    return (f"its task is {recipe.kind!r}, and its model is inarch's own wrapper, which no other library builds; "
+            "only classifiers are exported: use inarch.load and inarch.merge on the model")
 
 
 def beside(run: str | Path, to: str) -> Path:
     """``runs/pets-lora`` for ``runs/pets``."""
-    whole = Path(run).absolute()
-    return Path(run).parent / f"{whole.name}-{to}" if Path(run).name else whole.with_name(f"{whole.name}-{to}")
+    named = namesake(run)
+    whole = named.absolute()
+    return named.parent / f"{whole.name}-{to}" if named.name else whole.with_name(f"{whole.name}-{to}")
 
 
-__all__ = ["TARGETS", "export_run"]
+__all__ = ["TARGETS", "export_run", "ours_alone"]

@@ -45,14 +45,19 @@ class Stock:
 
 def stock_of(base: nn.Module, backbone: Backbone, classes: int, folder: Path, without: Collection[str]) -> Stock:
     """How to load ``base`` without inarch; ``without``: modules whose values do not matter, because the adapter brings them."""
-    if backbone.library not in ("transformers", "timm"):
-        raise CannotFold(f"a classifier on {backbone.address} is put together by inarch, and no library of its own builds it for peft; "
-                         "export the whole model instead: --to native")
+    refuse_library(backbone)
     named = _named(backbone, classes)
     if named is not None and _same(base, named, folder, without):
         return named
     export_native(base, folder / BASE, backbone)
     return _transformers(BASE, Path(BASE)) if backbone.library == "transformers" else _timm(f"local-dir:{BASE}")
+
+
+def refuse_library(backbone: Backbone) -> None:
+    """``CannotFold`` where no library of the backbone's own builds the model that peft would wrap."""
+    if backbone.library not in ("transformers", "timm"):
+        raise CannotFold(f"a classifier on {backbone.address} is put together by inarch, and no library of its own builds it for peft; "
+                         "export the whole model instead: --to native")
 
 
 def _named(backbone: Backbone, classes: int) -> Stock | None:

@@ -16,6 +16,7 @@ from typing import Any
 from inarch import files
 from inarch.backbones.address import WEIGHTS
 from inarch.errors import ConfigError, Corrupt, DataError, InarchError
+from inarch.places import place
 from inarch.reporting.shots import Shots, shots_of
 from inarch.reporting.tasks import of_tasks
 
@@ -91,7 +92,7 @@ def read_all(paths: Sequence[str | Path]) -> Found:
     results: list[Result] = []
     problems: list[str] = []
     seen = None
-    for path in dict.fromkeys(Path(os.path.abspath(f)) for p in paths for f in _candidates(Path(p))):
+    for path in dict.fromkeys(Path(os.path.abspath(f)) for p in paths for f in _candidates(place(p))):
         try:
             fields = _fields(path)
             if _is_pretraining(fields):
