@@ -3,12 +3,14 @@
 # ruff: noqa: F811 (fixtures from hub_parts)
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 from adapter_files import adapter, fresh
+from conftest import ROOT
 from hub_parts import hub, loaded, pets, saved  # noqa: F401 (fixtures)
 from hub_stub import Hub
 
@@ -149,3 +151,12 @@ def test_paths_stay_paths(tmp_path: Path) -> None:
     assert (namesake("hf:ada/pets/x@v2"), namesake("runs/pets")) == (Path("x"), Path("runs/pets"))
     with pytest.raises(CheckpointError):
         inarch.load(fresh(), tmp_path)
+
+
+@pytest.mark.long
+def test_an_address_needs_the_client_and_the_core_alone() -> None:
+    """``pip install 'inarch[hub]'`` is enough to load: none of the other extras is imported on the way."""
+    absent = "PIL numpy pydantic typer rich accelerate transformers timm".split()
+    code = f"import inarch, torch, sys; sys.modules.update(dict.fromkeys({absent})); from inarch.places import place; place('hf:ada/none')"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert "StorageError: hf:ada/none is not wholly in the cache" in done.stderr, done.stderr

@@ -18,6 +18,7 @@ from exported import Exported, tree
 from fewshot_fixtures import NAMES, save
 from hub_parts import hub, saved  # noqa: F401 (fixtures)
 from hub_stub import TOKEN, Hub, serving
+from huggingface_hub import ModelCard
 from matching_run import Field
 from nursery import arrays
 from PIL import Image
@@ -125,6 +126,7 @@ def test_the_card_of_every_kind_of_run_has_code_that_runs(hub: Hub, kind: str, t
     inarch.push(run, "hf:ada/other")
     card = hub.repositories["ada/other"].main["README.md"].decode()
     assert f"its task is '{kind.split()[0]}'" in card and str(run) not in card.partition("## With inarch")[2]
+    assert {one.metric_type for one in ModelCard(card).data.eval_results} & {"n", "empty"} == set()
     monkeypatch.chdir(tmp_path)
     first = re.findall(r"^```python\n(.*?)^```$", card, re.M | re.S)[0]
     exec(compile(first, "README.md", "exec"), {})

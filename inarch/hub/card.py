@@ -57,7 +57,9 @@ def _index(parcel: Parcel) -> Iterator[dict[str, Any]]:
     """One result per scored part that has numbers."""
     outcome, kind = _outcome(parcel), parcel.rebuilt.recipe.kind  # type: ignore[union-attr]
     for part, found in _measured(parcel).items():
-        metrics = [{"type": name, "value": value, "name": f"{part} {name}"} for name, value in found.items() if name not in _COUNTS]
+        kinds = {name: name.rpartition(" ")[2] for name in found}
+        metrics = [{"type": kinds[name], "value": value, "name": f"{part} {name}"} for name, value in found.items()
+                   if kinds[name] not in _COUNTS]
         if metrics:
             yield {"task": {"type": PIPELINES[kind]}, "metrics": metrics,
                    "dataset": {"name": outcome.data, "type": outcome.data, "split": part, "args": {"sha256": outcome.data_sha}}}
@@ -95,7 +97,7 @@ def _method(parcel: Parcel) -> str:
     body = f"```text\n{equation}\n```\n\n" if equation else ""
     thaw = ", ".join(f"`{role}`" for role in parcel.adapter["thaw"]) or "nothing"
     whole = line(parcel.adapter["method"], parcel.adapter["config"], whole=True)
-    return f"## Method\n\n{title}\n\n{body}Configuration: `{whole}`; trained beside it: {thaw}.\n"
+    return f"## Method\n\n{title}\n\n{body}Configuration: `{whole}`; asked to train beside it: {thaw}.\n"
 
 
 def equation_of(kind: type[Method]) -> tuple[str, str]:
