@@ -172,14 +172,21 @@ def _kind(name: str) -> tuple[bool | None, str]:
 def widths(block: Block, here: Span) -> tuple[int, int]:
     """Width of what enters a span and of what leaves it."""
     if not here.readers and here.writers:
-        width = _matrix(block, here.writers[0].path).shape[0]
+        width = _shape(block, here.writers[0].path)[0]
         return width, width
     if not here.readers:
-        width = _matrix(block, here.width or (f"{here.norm}.weight" if here.norm else "weight")).shape[-1]
+        width = _shape(block, here.width or (f"{here.norm}.weight" if here.norm else "weight"))[-1]
         return width, width
     writer = here.writers[0] if here.writers else here.readers[0]
-    rows = _matrix(block, writer.path).shape[0]
-    return _matrix(block, here.readers[0].path).shape[1], rows // writer.part[1] if writer.part else rows
+    rows = _shape(block, writer.path)[0]
+    return _shape(block, here.readers[0].path)[1], rows // writer.part[1] if writer.part else rows
+
+
+def _shape(block: Block, path: str) -> tuple[int, ...]:
+    """Of a weight; a linear's is what the linear says, since a quantised one may be packed in another shape."""
+    found = _matrix(block, path)
+    owner = block.module.get_submodule(path.rpartition(".")[0])
+    return (owner.out_features, owner.in_features) if isinstance(owner, nn.Linear) else tuple(found.shape)
 
 
 def _matrix(block: Block, path: str) -> Tensor:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from inarch import roles
+from inarch.packed import packed, plain
 
 SAMPLES = 64
 WIDTHS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -192,7 +193,11 @@ def _joined(arrays: list[Any]) -> bytes:
 
 def _taken(values: list[Tensor]) -> list[Tensor]:
     with torch.no_grad():
-        return [torch.take(value, torch.from_numpy(_picks(value.numel())).to(value.device)) for value in values]
+        return [torch.cat([_taken_of(part).float() for part in plain(value)]) if packed(value) else _taken_of(value) for value in values]
+
+
+def _taken_of(value: Tensor) -> Tensor:
+    return torch.take(value, torch.from_numpy(_picks(value.numel())).to(value.device))
 
 
 @lru_cache(256)
@@ -215,6 +220,5 @@ def _digests(chosen: tuple[Chosen, ...], values: list[Tensor]) -> dict[str, str]
 
 
 def _dtype(tensors: list[nn.Parameter], values: list[Tensor]) -> str:
-    """Of the first tensor, or of one that holds no floating-point numbers: the base is quantised."""
-    odd = next((value.dtype for value in values if not value.is_floating_point()), tensors[0].dtype)
-    return str(odd).removeprefix("torch.")
+    """Of the first tensor, or what one is stored as that is quantised."""
+    return next(filter(None, map(packed, values)), str(tensors[0].dtype).removeprefix("torch."))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from inarch.anatomy import tensor_at
 from inarch.container import Container
 from inarch.errors import CannotFold
-from inarch.merging import Change, planned
+from inarch.fold_plan import Change, planned
 
 INSTEAD = "export the whole model instead: --to native"
 

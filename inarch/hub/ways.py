@@ -151,7 +151,7 @@ def _no_lora(parcel: Parcel) -> str:
 
 def _no_plain(parcel: Parcel) -> str:
     """Why ``--to native`` would refuse, or ""."""
-    from inarch.merging import planned
+    from inarch.fold_plan import planned
 
     if reason := _no_run(parcel):
         return reason
