@@ -116,7 +116,7 @@ def test_a_refused_graft_changes_nothing(model):
 def test_refusals_say_what_is_known(model):
     with pytest.raises(CannotGraft, match=r"rank=33 exceeds the width 32 of vision_attn_32; expected 1\.\.32"):
         inarch.graft(model, ARC(rank=33))
-    with pytest.raises(CannotGraft, match=r"no span 'vv'; known: attn, mlp, trunk, block, qkv, q, k, v, o, fc1, fc2"):
+    with pytest.raises(CannotGraft, match=r"no span 'vv'; known: attn, mlp, trunk, block, norm1, norm2, stream, qkv, q, k, v, o, fc1, fc2"):
         inarch.graft(model, LoRA(targets=("vv",)))
     with pytest.raises(CannotGraft, match="has no tower 'text'; known: vision"):
         inarch.graft(model, ARC(rank=4, towers=("text",)))
