@@ -4,7 +4,7 @@
     D_l [r, d] Xavier-uniform, a_l [r], b_l [d] zero      G_l = diag(B_l1, ..., B_lk)  k groups, B_lg [r / k, d / k] zero
 Linear, so it folds into whatever reads H (the paper's re-parameterisation).
 Trained per stack of L layers: L (d r + d r / k + r + d); for both spans of ViT-B/16 at r = 8, k = 2: 239,808, of which 221,184 are the
-matrices (the paper's 0.22 M).
+matrices. The released training also adds the norm of every B to the loss, which is no part of this.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from inarch.ports import Stack
 class RepAdapter(Method):
     """A linear bottleneck of width ``rank`` whose way up has ``groups``, before the ``spans``; ``("attn",)`` is the paper's smaller form.
 
-    scale: s, which the paper chose per data set from 0.1, 0.5, 1, 5, 10.
+    scale: s, which the release searched for per data set.
     """
 
     rank: int = 8
