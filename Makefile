@@ -1,4 +1,4 @@
-# make demo | test | test-all | table | reliability | campaign | lint | bench | test-hub: each makes its own .venv, installs once, and runs.
+# make demo | test | test-all | table | reliability | campaign | lint | bench | docs | test-hub: each makes its own .venv, installs once, and runs.
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SLOW := real or compile or dist or long
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-all table reliability test-slow faults campaign wheel lint bench test-hub clean help
+.PHONY: demo test test-all table reliability test-slow faults campaign wheel lint bench docs test-hub clean help
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -25,6 +25,10 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[all,dev]'
 	@touch $@ $(VENV)/.demo
 
+$(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[all,dev,docs]'
+	@touch $@ $(VENV)/.dev $(VENV)/.demo
+
 demo: $(VENV)/.demo
 	$(BIN)/inarch demo classify
 
@@ -32,7 +36,8 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
 
-test-slow: $(VENV)/.dev
+# The site and the notebooks are tests of it too.
+test-slow: $(VENV)/.docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "($(SLOW)) and not row" --timeout 1200
 
 # Every test of the fault table, each under a watchdog; --rows writes what was tried.
@@ -45,7 +50,7 @@ reliability:
 	$(MAKE) table ROWS=results/reliability.json
 	$(BIN)/python scripts/reliability_table.py
 
-faults: $(VENV)/.dev
+faults: $(VENV)/.docs
 	$(BIN)/python tests/planted_faults.py
 
 # Fuzzed checkpoints, kills, resumed runs, the peers' 33 cases: minutes, kept in results/campaign.json.
@@ -65,8 +70,12 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/inarch bench train
 
+# The documents as a site in site/: python -m http.server -d site
+docs: $(VENV)/.docs
+	$(BIN)/python -m mkdocs build --strict
+
 test-hub: $(VENV)/.dev
 	HF_HUB_OFFLINE=0 $(BIN)/python -m pytest -q -s -m hub --timeout 1800
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist site *.egg-info

@@ -1,7 +1,7 @@
 """What the documents say works: Python fences are run, ``bash run`` fences too, and every ``inarch`` line must parse.
 
 A fence that cannot run offline says so: ```` ```python needs=hub ```` is run by ``make test-hub`` alone. The fences of one
-document share a folder and their names, in order.
+document share a folder and their names, in order; one with ``title="x.py"`` is also that file, for the later ones to import.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ def play(fence: Fence, names: dict[str, object], document: Path) -> None:
         for command in commands(fence.text):
             assert main(command) == 0, f"{document.name}:{fence.line}: inarch {shlex.join(command)}"
         return
+    for title in re.findall(r'title="([\w.]+)"', " ".join(fence.words)):
+        Path(title).write_text(fence.text, encoding="utf-8")
     code = "\n" * (fence.line - 1) + fence.text  # so that a traceback names the line of the document
     exec(compile(code, str(document), "exec"), names)
 
@@ -62,6 +64,7 @@ def play(fence: Fence, names: dict[str, object], document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_fences_run(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     names: dict[str, object] = {"__name__": "__main__"}
     for fence in fences(document):
         if fence.runs:
