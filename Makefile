@@ -72,7 +72,7 @@ bench: $(VENV)/.dev
 
 # The documents as a site in site/: python -m http.server -d site
 docs: $(VENV)/.docs
-	$(BIN)/python -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 test-hub: $(VENV)/.dev
 	HF_HUB_OFFLINE=0 $(BIN)/python -m pytest -q -s -m hub --timeout 1800

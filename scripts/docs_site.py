@@ -31,6 +31,7 @@ LINK = re.compile(r"(\]\()(?!https?:|mailto:|#)([^)\s#]+)(#[^)\s]*)?(\))")
 FOR_TESTS = re.compile(r"^(```\w+) (?:run|needs=\w+)$", re.M)  # what a fence says to tests/test_readme.py
 MATH = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.S)
 ORIGINS: dict[str, str] = {}  # page of the site that was added -> path in the repository
+CELL = re.compile(r"<td\b.*?</td>", re.S)
 LANGUAGES = {".py": "python", ".toml": "toml", ".sh": "bash", ".yml": "yaml"}
 
 
@@ -117,5 +118,6 @@ def moved(link: str, here: str, uri: str) -> str:
 
 
 def on_page_content(content: str, *, page: Any, config: Any, files: Files) -> str:
-    """What arithmatex marked as an equation becomes MathML."""
+    """What arithmatex marked as an equation becomes MathML; a bar that a table had to escape in code is a bar, as in the repository."""
+    content = CELL.sub(lambda cell: cell[0].replace("\\|", "|"), content)
     return MATH.sub(lambda found: convert(html.unescape(found[3]).strip(), display="block" if found[2] == "[" else "inline"), content)

@@ -72,6 +72,11 @@ def test_equations_are_mathml(site: Path) -> None:
 
 
 @pytest.mark.long
+def test_tables_read_as_in_the_repository(site: Path) -> None:
+    assert "<code>cat|dog</code>" in (site / "data.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.long
 def test_the_reference_has_signatures_and_docstrings(site: Path) -> None:
     core = (site / "api" / "core.html").read_text(encoding="utf-8")
     for name in ("graft", "ungraft", "merge", "unmerge", "save", "load", "count", "sites", "disabled", "use", "Predictor"):
