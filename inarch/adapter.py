@@ -64,6 +64,7 @@ class Adapter(nn.Module):
     """
 
     reads: Literal["normed", "residual"] = "normed"
+    rebuilds: bool = False  # ``before`` or ``after`` takes ``source=``, from which its node can make x again instead of keeping it
     strength: float | None = None  # multiple of its scale at present; None: it has none that could be changed
 
     @property

@@ -5,7 +5,7 @@ Hooks are objects of module-level classes, so a deep copy or a pickle of the mod
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from inarch.adapter import Adapter, defines
 from inarch.errors import CannotGraft
 from inarch.ports import Port, Site
+from inarch.rebuild import Source, usable
 
 if TYPE_CHECKING:
     from inarch.container import Scion
@@ -31,17 +32,21 @@ class Link:
         adapter = self.adapter
         self.edits_enter, self.edits_leave = defines(adapter, "before"), defines(adapter, "after")
         self.reads_residual = adapter.reads == "residual"
+        self.rebuilds = adapter.rebuilds and not self.reads_residual
 
     @property
     def adapter(self) -> Adapter:
         return self.scion._modules[self.key]  # type: ignore[return-value]
 
-    def before(self, x: Tensor) -> Tensor:
-        return self.adapter.before(x.to(self.scion.dtype), self.index, self.scion.given(self.key)).to(x.dtype)
+    def before(self, x: Tensor, source: Source | None = None) -> Tensor:
+        return self.adapter.before(x.to(self.scion.dtype), self.index, self.scion.given(self.key), **self._more(source)).to(x.dtype)
 
-    def after(self, x: Tensor, y: Tensor) -> Tensor:
-        dtype = self.scion.dtype
-        return self.adapter.after(x.to(dtype), y.to(dtype), self.index, self.scion.given(self.key)).to(y.dtype)
+    def after(self, x: Tensor, y: Tensor, source: Source | None = None) -> Tensor:
+        dtype, given = self.scion.dtype, self.scion.given(self.key)
+        return self.adapter.after(x.to(dtype), y.to(dtype), self.index, given, **self._more(source)).to(y.dtype)
+
+    def _more(self, source: Source | None) -> dict[str, Any]:
+        return {"source": source and replace(source, dtype=self.scion.dtype)} if self.rebuilds else {}
 
 
 def compose(x: Tensor, edited: list[Tensor]) -> Tensor:
@@ -54,7 +59,8 @@ def compose(x: Tensor, edited: list[Tensor]) -> Tensor:
 
 
 class Joint:
-    """All adapters at one site. ``entered``, ``carried`` and ``residual`` live from the enter port to the leave port of one forward."""
+    """All adapters at one site. ``entered``, ``carried`` and ``residual`` live from the enter port to the leave port of one forward,
+    ``source`` from the norm on: how what enters can be made again."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -62,11 +68,12 @@ class Joint:
         self.entered: Tensor | None = None
         self.carried: Tensor | None = None
         self.residual: Tensor | None = None
+        self.source: Source | None = None
         self.reached: set[str] = set()  # gestures that a forward has reached
 
     def __getstate__(self) -> dict[str, Any]:
         """Tensors of a forward belong to its graph, not to a copy; a block computed again in backward leaves some behind."""
-        return self.__dict__ | {"entered": None, "carried": None, "residual": None}
+        return self.__dict__ | {"entered": None, "carried": None, "residual": None, "source": None}
 
     def active(self) -> list[Link]:
         return [link for link in self.links if link.scion.active]
@@ -76,9 +83,10 @@ class Joint:
 
     def enter(self, x: Tensor) -> Tensor:
         links = self.active()
+        source, self.source = self.source if self.source and self.source.made(x) else None, None
         if any(link.edits_leave for link in links):
-            self.entered = x
-        edited = compose(x, [link.before(x) for link in links if link.edits_enter])
+            self.entered, self.source = x, source
+        edited = compose(x, [link.before(x, source) for link in links if link.edits_enter])
         self.carried = edited - x if self.site.span.carries and edited is not x else None
         return edited
 
@@ -87,7 +95,7 @@ class Joint:
         out = self._rows(y, links) if links else y
         if self.carried is not None:
             out = out + self.carried.reshape(out.shape)  # Swin folds its tokens back into a grid
-        self.entered = self.carried = self.residual = None
+        self.entered = self.carried = self.residual = self.source = None
         return out
 
     def _rows(self, y: Tensor, links: list[Link]) -> Tensor:
@@ -102,7 +110,7 @@ class Joint:
         sources = [self.residual if link.reads_residual else self.entered for link in links]
         axis = self.site.span.axis
         y = y if axis == -1 else y.movedim(axis, -1)
-        new = compose(y, [link.after(x, y) for link, x in zip(links, sources, strict=True)])  # type: ignore[arg-type]
+        new = compose(y, [link.after(x, y, self.source) for link, x in zip(links, sources, strict=True)])  # type: ignore[arg-type]
         return new if axis == -1 else new.movedim(-1, axis)
 
 
@@ -128,6 +136,20 @@ class Hook:
             return joint.leave(x)
         joint.start(x)
         return None
+
+
+@dataclass(eq=False)
+class NormHook:
+    """The first forward hook on the norm before a span: behind an edit of another adapter, calling the norm again would not do."""
+
+    joint: Joint
+
+    def attach(self, block: nn.Module) -> Any:
+        return block.get_submodule(self.joint.site.span.norm).register_forward_hook(self, prepend=True)
+
+    def __call__(self, module: nn.Module, args: tuple, output: Any) -> None:
+        if args and usable(output) and any(link.rebuilds for link in self.joint.active()):
+            self.joint.source = Source(module, args[0], output, output.dtype)
 
 
 @dataclass(eq=False)

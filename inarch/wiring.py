@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from inarch import anatomy
 from inarch.container import Container
 from inarch.errors import CannotGraft
-from inarch.joint import Hook, Joint
+from inarch.joint import Hook, Joint, NormHook
 
 
 @dataclass(eq=False)
@@ -70,7 +70,13 @@ def attach(model: nn.Module, container: Container, key: tuple[str, str], joint: 
         del container.joints[key]
         return
     block = model.get_submodule(joint.site.block)
-    container.handles[key] = [hook.attach(block) for hook in hooks(joint)]
+    norm = [NormHook(joint).attach(block)] if rebuilds(joint) else []
+    container.handles[key] = norm + [hook.attach(block) for hook in hooks(joint)]
+
+
+def rebuilds(joint: Joint) -> bool:
+    """Is there a norm before the span, and an adapter that can make its output again?"""
+    return bool(joint.site.span.norm) and any(link.rebuilds for link in joint.links)
 
 
 def detach(container: Container) -> None:

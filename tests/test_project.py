@@ -17,7 +17,7 @@ import inarch
 PACKAGE = ROOT / "inarch"
 FILES = sorted(PACKAGE.rglob("*.py"))
 CORE = """errors preprocess ports rows anatomy adapter joint container wiring switching grafting merging counting checkpoint files
-card fit folders places source strict_json fingerprint roles probe""".split()
+card fit folders places source strict_json fingerprint roles probe packed fold_plan rebuild""".split()
 METHODS = sorted((PACKAGE / "methods").glob("*.py"))
 MAY_IMPORT = {"torch", "safetensors", "inarch", *sys.stdlib_module_names}
 LAZY = set("""timm transformers open_clip peft datasets h5py pycocoevalcap accelerate matplotlib sklearn pydantic PIL numpy rich typer
@@ -101,7 +101,7 @@ def test_core_never_looks_up(module: str) -> None:
 def test_methods_never_meet_a_backbone(path: Path) -> None:
     found = imported(tree(path))
     assert {m for m in found if m.partition(".")[0] not in MAY_IMPORT} == set()
-    assert {m.split(".")[1] for m in found if m.startswith("inarch.")} <= {"adapter", "ports", "errors", "methods"}
+    assert {m.split(".")[1] for m in found if m.startswith("inarch.")} <= {"adapter", "ports", "errors", "methods", "rebuild"}
 
 
 def test_anatomy_never_meets_a_method() -> None:

@@ -19,7 +19,9 @@ from torch.nn import functional as F
 
 from inarch.adapter import Adapter, Built, Method, Pre, within
 from inarch.errors import CannotGraft, ConfigError
+from inarch.methods import arc_node
 from inarch.ports import Stack
+from inarch.rebuild import Source
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,8 @@ def _scope(stack: Stack) -> str:
 class ArcAdapter(Adapter):
     """ARC on one stack: ``down`` W ``[D, r]``, ``scale`` c ``[L, r]``, ``bias`` b ``[L, D]``; W may live in the shared bases."""
 
+    rebuilds = True
+
     def __init__(self, config: ARC, stack: Stack) -> None:
         super().__init__()
         self.dropout, self.scope = config.dropout, _scope(stack)
@@ -145,8 +149,12 @@ class ArcAdapter(Adapter):
         """``W diag(c_i)``."""
         return down if self.scale is None else down * self.scale[i % self.scales]
 
-    def before(self, x: Tensor, i: int, given: Any) -> Tensor:
+    def before(self, x: Tensor, i: int, given: Any, source: Source | None = None) -> Tensor:
         down, up = self.factors(i, given)
+        if source is not None:
+            scale = None if self.scale is None else self.scale[i % self.scales]
+            bias = None if self.bias is None else self.bias[i]
+            return arc_node.update(x, source, down, up, scale, bias, self.dropout if self.training else 0.0)
         z = F.dropout(x @ self.rescale(down, i), self.dropout, self.training)  # scaling W keeps z once for backward, not twice
         h = x + z @ up
         return h if self.bias is None else h + self.bias[i]

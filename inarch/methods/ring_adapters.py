@@ -21,6 +21,7 @@ from inarch.methods.mma import Rescale
 from inarch.methods.ring_bank import Bank
 from inarch.methods.ring_plan import Place
 from inarch.ports import Stack
+from inarch.rebuild import Source
 
 if TYPE_CHECKING:
     from inarch.methods.adaring import AdaRing
@@ -88,6 +89,7 @@ def mixed(logits: Tensor, kept: Tensor | None) -> Tensor:
 class RingAdapter(Ringed):
     """The bottleneck around a block. With ``bias``: ``down_bias`` ``[L, E m]`` and ``up_bias`` ``[L, d]``, zero at the start."""
 
+    rebuilds = True
     down_bias: nn.Parameter | None
     up_bias: nn.Parameter | None
 
@@ -111,21 +113,21 @@ class RingAdapter(Ringed):
     def _dense(self, directions: int) -> bool:
         return self.config.path == "dense" or (self.config.path == "auto" and directions >= self.config.bottleneck * len(self.config.ranks))
 
-    def after(self, x: Tensor, y: Tensor, i: int, given: Given) -> Tensor:
-        source = Rescale.apply(x, 1.0, self.gain) if self.config.init == "mma" else x
+    def after(self, x: Tensor, y: Tensor, i: int, given: Given, source: Source | None = None) -> Tensor:
+        n = Rescale.apply(x, 1.0, self.gain) if self.config.init == "mma" else x
         bias = None if self.down_bias is None else self.down_bias[i]
         chance = self.config.dropout if self.training else 0.0
         if given.router is None:
-            update = ring_node.update(source, given.into, given.down[i], bias, given.up[i], given.out, self.config.activation, chance)
+            update = ring_node.update(n, given.into, given.down[i], bias, given.up[i], given.out, self.config.activation, chance, source)
         else:
-            update = self._mixed_by_input(source, x, i, given, bias)
+            update = self._mixed_by_input(n, x, i, given, bias)
         if self.up_bias is not None:
             update = update + self.up_bias[i] * (1.0 if self.config.init == "mma" else self.gain)
         return y + (Rescale.apply(update, self.gain, 1.0) if self.config.init == "mma" else update)
 
-    def _mixed_by_input(self, source: Tensor, x: Tensor, i: int, given: Given, bias: Tensor | None) -> Tensor:
+    def _mixed_by_input(self, n: Tensor, x: Tensor, i: int, given: Given, bias: Tensor | None) -> Tensor:
         """With a router: its g stands between the two halves."""
-        z = F.linear(source if given.into is None else F.linear(source, given.into), given.down[i], bias)
+        z = F.linear(n if given.into is None else F.linear(n, given.into), given.down[i], bias)
         z = F.dropout(ring_node.activated(z, self.config.activation), self.config.dropout, self.training) * self._routed(x, i, given)
         update = F.linear(z, given.up[i])
         return update if given.out is None else F.linear(update, given.out)
