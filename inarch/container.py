@@ -36,6 +36,16 @@ class Bag(nn.Module):
             self[name].copy_(value.detach())
 
 
+class Prepared:
+    """What ``prepare`` made for one tower, by stack. Written as a whole and read after that: a compiled forward depends on nothing left."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"made": {}}  # tensors of a forward belong to its graph, not to a copy
+
+
 class Scion(nn.Module):
     """One named graft: its adapters by stack name, the module they share, and its own values of thawed base parameters.
 
@@ -51,15 +61,13 @@ class Scion(nn.Module):
             self.add_module("shared", built.shared)
         self.kept = Bag()
         self.active = False
-        self.prepared: dict[str, Any] = {}
+        self.prepared = {stack.tower: Prepared() for stack in stacks}
+        self.homes = {stack.name: self.prepared[stack.tower] for stack in stacks}
         self.held: frozenset[str] = frozenset()  # trained tensors that stay as they are for now
         self.wish: tuple[str, ...] = ()  # the roles or patterns the user asked to thaw
         self.head: nn.Module | None = None  # the graft's own head while it is not in the model
         self.brought_head = False
         self.prepares = any(defines(adapter, "prepare") for adapter in built.adapters.values())
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"prepared": {}}  # tensors of a forward belong to its graph, not to a copy
 
     def adapters(self) -> dict[str, Adapter]:
         return {key: self._modules[key] for key in self.keys}  # type: ignore[misc]
@@ -78,16 +86,24 @@ class Scion(nn.Module):
 
     def given(self, key: str) -> Any:
         """What ``prepare`` returned for this forward; computed on the spot where a block is called outside its tower."""
-        return self.prepared[key] if key in self.prepared else self.fresh(key)
+        made = self.homes[key].made
+        return made[key] if key in made else self.fresh(key)
 
     def fresh(self, key: str, visible: Tensor | None = None) -> Any:
         """What ``prepare`` makes of the values as they are now."""
         return self.adapters()[key].prepare(self._modules.get("shared"), visible)
 
+    def forget(self) -> None:
+        """Let go of what was prepared."""
+        for tower in self.prepared.values():
+            tower.made = {}
+
     def prepare(self, tower: str, visible: Tensor | None) -> None:
         """Before a forward of the tower; what other towers hold stays, a decoder is called while its encoder's graph lives."""
         here = [stack.name for stack in self.stacks if stack.tower == tower]
-        self.prepared |= {key: self.fresh(key, visible) for key in here if defines(self.adapters()[key], "prepare")}
+        made = {key: self.fresh(key, visible) for key in here if defines(self.adapters()[key], "prepare")}
+        if tower in self.prepared:
+            self.prepared[tower].made = made
 
 
 class Container(nn.Module):

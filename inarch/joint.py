@@ -108,6 +108,9 @@ class Joint:
 
     def _after(self, y: Tensor, links: list[Link]) -> Tensor:
         sources = [self.residual if link.reads_residual else self.entered for link in links]
+        if any(source is None for source in sources):
+            raise CannotGraft(f"{self.site.block}: nothing came through {self.site.span.enter} before {self.site.span.leave}, so what "
+                              f"entered {self.site.span.name!r} is unknown; torch.fx traces no hooks of its leaf modules, such as norms")
         axis = self.site.span.axis
         y = y if axis == -1 else y.movedim(axis, -1)
         new = compose(y, [link.after(x, y, self.source) for link, x in zip(links, sources, strict=True)])  # type: ignore[arg-type]

@@ -39,7 +39,9 @@ class Rebuilder:
 
 
 def casting(device: str) -> dict[str, Any]:
-    """How numbers are cast at present, to rebuild them in the same way."""
+    """How numbers are cast at present, to rebuild them in the same way; nothing is cast on a device without autocast, such as meta."""
+    if not torch.amp.is_autocast_available(device):
+        return {"device_type": "cpu", "enabled": False}
     return {"device_type": device, "enabled": torch.is_autocast_enabled(device), "dtype": torch.get_autocast_dtype(device)}
 
 

@@ -97,7 +97,8 @@ def _deactivate(model: nn.Module, container: Container, scion: Scion) -> None:
         scion.head = _swap_head(model, container, container.base_head).requires_grad_(False)
     for parameter in scion.trained().values():
         parameter.requires_grad_(False)
-    scion.active, scion.prepared = False, {}
+    scion.active = False
+    scion.forget()
 
 
 def _activate(model: nn.Module, container: Container, scion: Scion) -> None:

@@ -146,3 +146,10 @@ def test_a_base_in_half_precision_and_autocast_rebuild_what_was_cast(monkeypatch
             for name, wanted in step().items():
                 assert found[name].dtype == torch.float32
                 assert (found[name] - wanted).abs().max() <= 0.03 * wanted.abs().max(), name
+
+
+@pytest.mark.parametrize("method", [ARC(rank=4), METHODS["adaring"]])
+def test_a_forward_on_the_meta_device_keeps_its_graph(method):
+    with torch.device("meta"):
+        model = inarch.graft(copy.deepcopy(pristine("hf-vit")).to("meta"), method)
+        assert model(pixel_values=torch.zeros(2, 3, 32, 32, dtype=torch.float64)).logits.requires_grad

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import os
 
+import pytest
 import torch
 from torch import nn
 
 import inarch
 from inarch.backbones.torchvision import mend_torchvision
+from inarch.errors import CannotGraft
 
 mend_torchvision()
 import timm  # noqa: E402
 
-MODELS = ("test_vit", "test_vit2", "vit_tiny_patch16_224", "deit_tiny_patch16_224", "beit_base_patch16_224", "eva02_tiny_patch14_224",
-          "swin_tiny_patch4_window7_224")
+from scripts.timm_matrix import MODELS  # noqa: E402
+
 METHODS = {
     "ARC": inarch.ARC(rank=4), "AdaRing": inarch.AdaRing(ranks=(1, 2), bottleneck=6, layers=None, dropout=0.0, expert_dropout=0.0),
     "VLPET": inarch.VLPET(rank=8, gate_rank=4),
@@ -28,9 +30,12 @@ create = timm.create_model
 
 
 def grafted(*words: object, **settings: object) -> nn.Module:
-    """What timm would make, with adapters on it."""
+    """What timm would make, with adapters on it; a case is left out where that is refused."""
     model = create(*words, **settings)
-    inarch.graft(model, METHODS[os.environ["INARCH_CASES"]], thaw="all")
+    try:
+        inarch.graft(model, METHODS[os.environ["INARCH_CASES"]], thaw="all")
+    except CannotGraft as reason:
+        pytest.skip(str(reason))
     generator = torch.Generator().manual_seed(3)
     for parameter in model.inarch.parameters():
         if not parameter.is_meta:
