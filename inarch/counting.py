@@ -60,7 +60,7 @@ def _numbers(parameters) -> int:
 
 @dataclass(frozen=True)
 class SiteRow:
-    """One line of the table of sites."""
+    """One line of the table of sites. ``rebuilt``: what enters is a norm's output, which a node can make again instead of keeping it."""
 
     tower: str
     layer: int
@@ -70,6 +70,7 @@ class SiteRow:
     leave: str
     readers: str
     folds: bool
+    rebuilt: bool
     adapters: str
 
 
@@ -149,4 +150,4 @@ def _row(block: anatomy.Block, span: Span, adapters: str) -> SiteRow:
     width = str(w_in) if w_in == w_out else f"{w_in}->{w_out}"
     readers = " ".join(weight.path.removesuffix(".weight") for weight in span.readers)
     enter, leave = (f"{block.path}.{port}" if port.path else f"{block.path}{port}" for port in (span.enter, span.leave))
-    return SiteRow(block.tower, block.layer, span.name, width, enter, leave, readers, not span.carries, adapters)
+    return SiteRow(block.tower, block.layer, span.name, width, enter, leave, readers, not span.carries, span.rebuilt, adapters)

@@ -77,6 +77,13 @@ class Span:
     tower: str = ""
 
     @property
+    def rebuilt(self) -> bool:
+        """Is what enters the norm's output itself? Not where the norm comes behind it, nor where windows are cut in between."""
+        if not self.norm or self.carries or self.enter == self.residual:
+            return False
+        return self.residual is not None or self.enter == Port(self.norm, "out")
+
+    @property
     def linear(self) -> Weight | None:
         return self.readers[0] if self.readers and self.readers == self.writers else None
 

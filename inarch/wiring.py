@@ -76,7 +76,7 @@ def attach(model: nn.Module, container: Container, key: tuple[str, str], joint: 
 
 def rebuilds(joint: Joint) -> bool:
     """Is there a norm before the span, and an adapter that can make its output again?"""
-    return bool(joint.site.span.norm) and any(link.rebuilds for link in joint.links)
+    return joint.site.span.rebuilt and any(link.rebuilds for link in joint.links)
 
 
 def detach(container: Container) -> None:

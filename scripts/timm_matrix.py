@@ -23,10 +23,11 @@ METHODS = ("ARC", "AdaRing", "VLPET")
 MODELS = ("test_vit", "test_vit2", "beit_base_patch16_224", "eva02_tiny_patch14_224", "swin_tiny_patch4_window7_224")
 _SCRIPT = "TorchScript compiles source text and no hook objects: merge first, or export with `--to torch`"
 _PRUNED = "timm drops blocks from under the graft; what adapted them stays in the container until it is taken off"
-_SYMBOLIC = ("AdaRing reads a norm's output and chooses how to contract its rings by their sizes; torch.fx runs no hooks of norms and knows "
-             "no sizes (`torch.compile` and `torch.export` do)")
+_SYMBOLIC = ("AdaRing reads a norm's output and chooses how to contract its rings by their sizes; torch.fx runs no hooks of norms and "
+             "knows no sizes (`torch.compile` and `torch.export` do)")
 REASONS = (  # test, what its message holds, why it cannot pass
-    ("test_model_forward_torchscript", "torch/jit", _SCRIPT), ("test_swin_family_script_after_resize", "torch/jit", _SCRIPT),
+    *((test, "torch/jit", _SCRIPT) for test in (
+        "test_model_forward_torchscript", "test_model_forward_fx_torchscript", "test_swin_family_script_after_resize")),
     ("test_prune_intermediate_layers_params_used", "inarch.default", _PRUNED),
     ("test_prune_intermediate_layers_contract", "inarch.default", _PRUNED),
     ("", "symbolically traced variables", _SYMBOLIC), ("", "torch.fx traces no hooks of its leaf modules", _SYMBOLIC),
@@ -59,7 +60,8 @@ def page(found: dict) -> str:
     models = sorted({model for model in MODELS for line in found["cases"] if model in line["case"]})
     head = (f"# timm's own tests on models with adapters\n\nMade by `python scripts/timm_matrix.py`: the model tests of timm "
             f"{found['timm']}, every model with adapters\nthat have left their start ([tests/timm_cases.py](../tests/timm_cases.py)). "
-            f"Cases of: {', '.join(f'`{model}`' for model in models)}.\nSkipped: by timm's own conditions, or because `graft` refuses the method there (VL-PET's gates on Swin's windows).\n")
+            f"Cases of: {', '.join(f'`{model}`' for model in models)}.\nSkipped: by timm's own conditions, or because `graft` refuses the "
+            "method there (VL-PET's gates on Swin's windows).\n")
     return "\n".join([head, *foreign_tests.table(found["cases"], METHODS)])
 
 

@@ -67,7 +67,7 @@ PLACES |= {
     "vpt-shallow": ("timm-vit", "hf-clip"),
 }
 CELLS = [(family, method) for family in FAMILIES for method in METHODS if family in PLACES.get(method, BUILDS)]
-EVERYWHERE = ("arc", "lora")  # in the default tier; of the others one family each there, all of them in test-all
+EVERYWHERE = ("arc",)  # in the default tier; of the others one family each there, all of them in test-all
 
 
 def soon(family: str, method: str) -> bool:

@@ -15,21 +15,25 @@ BANK = "shared.between.all.{}.{}"
 
 
 @pytest.mark.parametrize("wrong", [
-    {}, {"gate": "uniform"}, {"gate": "router"}, {"bias": True}, {"path": "dense"}, {"path": "contract"}, {"share_towers": "never"},
-    {"form": "train", "ranks": (2, 3)}, {"activation": "quick_gelu"}, {"activation": "none", "layers": "-1:"}], ids=str)
+    {}, {"gate": "router"}, {"bias": True}, {"path": "dense"}, *(pytest.param(wrong, marks=pytest.mark.long) for wrong in (
+        {"gate": "uniform"}, {"path": "contract"}, {"share_towers": "never"}, {"form": "train", "ranks": (2, 3)},
+        {"activation": "quick_gelu"}, {"activation": "none", "layers": "-1:"}))], ids=str)
 def test_bottleneck(wrong):
     agree(AdaRing(**QUIET | wrong))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("gate", ["router", "static"])
 def test_biases_of_the_dense_path(gate):
     agree(AdaRing(**QUIET, path="dense", bias=True, gate=gate))
 
 
+@pytest.mark.long
 def test_heads_of_64():
     agree(AdaRing(**QUIET, tensorize="heads64"), HEADED, **HEADED)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("more", [{"site": "lora", "targets": ("q", "v", "fc1", "fc2")}, {"site": "post"},
                                   {"site": "lora", "gate": "uniform", "form": "train", "ranks": (2, 3)},
                                   {"site": "lora", "share_towers": "never", "layers": "-2:"}], ids=str)
@@ -37,6 +41,7 @@ def test_linear(more):
     agree(AdaRing(**{"ranks": (1, 2), "dropout": 0.0, "expert_dropout": 0.0} | more), SLIM, **SLIM)
 
 
+@pytest.mark.long
 def test_linear_with_heads_of_64():
     shape = {"vision": 64, "text": 64}
     agree(AdaRing(ranks=(2,), site="lora", targets=("v",), tensorize="heads64", dropout=0.0, layers="-1:"), shape, **shape)

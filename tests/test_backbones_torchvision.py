@@ -44,6 +44,7 @@ def _run(folder: Path, source: str | None, switch: str | None = None) -> subproc
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
+@pytest.mark.long
 @pytest.mark.row("I1", "torchvision built for another torch")
 def test_the_fault_is_cured_once_and_said_in_one_line(tmp_path: Path) -> None:
     """The library imports, torchvision's Python parts with it, and one line says so and how to switch the cure off."""
@@ -54,6 +55,7 @@ def test_the_fault_is_cured_once_and_said_in_one_line(tmp_path: Path) -> None:
     assert "0.0.7" in line and "INARCH_MEND_TORCHVISION=0" in line
 
 
+@pytest.mark.long
 def test_the_switch_leaves_the_fault_alone(tmp_path: Path) -> None:
     done = _run(tmp_path, BROKEN, switch="0")
     assert done.returncode == 0, done.stderr

@@ -83,10 +83,10 @@ def test_the_floor_asks_both_towers_and_trains_nothing() -> None:
 
 
 def test_what_adaring_keeps_of_a_token() -> None:
-    """n, and a byte for every hidden unit that may be dropped; everything else is rebuilt."""
+    """A byte for every hidden unit that may be dropped, and once what enters a norm that nothing else asks a gradient of."""
     beside = bytes_of("beside")
     for name in ("adaring", "adaring-dense"):
-        assert bytes_of(name) - beside == 2 * TOKENS * (NUMBER * DIM + WIDE)
+        assert bytes_of(name) - beside == TOKENS * (NUMBER * DIM + 2 * WIDE)
 
 
 def test_what_mma_keeps_of_a_token() -> None:

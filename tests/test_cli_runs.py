@@ -88,6 +88,7 @@ def test_predict_prints_and_writes_tables(tmp_path: Path, capsys) -> None:
     assert {row["label1"] for row in rows} <= {*COLOURS} and all(0 < float(row["probability1"]) <= 1 for row in rows)
 
 
+@pytest.mark.long
 def test_merge_writes_a_plain_folder_with_the_same_answers(tmp_path: Path, capsys) -> None:
     from transformers import AutoModelForImageClassification
 
@@ -189,6 +190,7 @@ def test_a_damaged_adapter_is_refused(verb: list[str], place: Path, tmp_path: Pa
     refused([verb[0], str(tmp_path / "run"), *verb[1:]], 4, weights.name, capsys=capsys)
 
 
+@pytest.mark.long
 def test_what_cannot_fold_is_refused_with_the_reason(tmp_path: Path, capsys) -> None:
     run = str(tmp_path / "trunk")
     assert main(["train", "pets", *FLAGS, "--set", "placement=trunk", "--out", run]) == 0

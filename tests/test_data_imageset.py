@@ -144,6 +144,7 @@ class Killed(Dataset):
         return i
 
 
+@pytest.mark.faults
 @pytest.mark.row("C17", "SIGKILL of a loader process while the next batch is awaited")
 @pytest.mark.usefixtures("short_goodbye")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # torch tells of the death in a signal handler
@@ -157,6 +158,7 @@ def test_worker_that_dies_is_a_data_error():
     assert children() <= before
 
 
+@pytest.mark.faults
 @pytest.mark.row("C17", "SIGKILL of a loader process during a step")
 @pytest.mark.usefixtures("short_goodbye")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # torch tells of the death in a signal handler
@@ -181,6 +183,7 @@ def test_other_errors_pass_through():
         list(batches(DataLoader(Broken())))
 
 
+@pytest.mark.faults
 @pytest.mark.row("C17", "an exception in a loader process")
 @pytest.mark.usefixtures("short_goodbye")
 def test_a_worker_that_fails_is_a_data_error():

@@ -28,6 +28,8 @@ from inarch.training.job import prepare
 from inarch.training.score import Alone
 from inarch.training.update import Updater
 
+pytestmark = pytest.mark.long  # whole runs: seconds each
+
 FOUR = ("caption", "vqa", "nlvr", "gqa")  # in no order: the released one is used
 HARD = {"tasks": FOUR, "accumulate": 2, "batch_size": 3, "set": {"gate": "small", "rank": 4, "value_rank": 4}, "schedule": "linear",
         "backbone_noise": True, "decay": "no-bias", "weight_decay": 0.01, "clip": 5.0, "adam_eps": 1e-6, "selection": "val",

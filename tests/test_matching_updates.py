@@ -29,6 +29,8 @@ from inarch.tasks.match import prompts_of
 from inarch.train import train
 from inarch.training.update import Updater
 
+pytestmark = pytest.mark.long  # whole runs: seconds each
+
 HARD = {"augment": "clip", "selection": "val", "keep_scale": 0.5, "names_per_update": 4, "templates": ["a photo of a {}.", "the {}."],
         "epochs": 3, "least_updates": 9, "most_updates": 9, "accumulate": 2, "checkpoint_every": 0.0}
 

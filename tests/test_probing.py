@@ -227,6 +227,7 @@ def test_a_loss_that_is_not_finite_stops_the_probe():
         probing.run(net, Feed(), LABELS, RECIPE, 2, ENGINE)
 
 
+@pytest.mark.long
 def test_in_a_run_the_probe_opens_base_train_images_alone(tmp_path, monkeypatch, opened):  # noqa: F811
     rows = write_split(tmp_path / "split.json", tmp_path / "images", 8, {"train": 3, "val": 2, "test": 2})
     base = {str(tmp_path / "images" / path) for path, label, _ in rows["train"] if label < 4}

@@ -44,9 +44,11 @@ def nodes(out):
     return [type(node).__name__ for node in seen]
 
 
+@pytest.mark.row("D5", "ARC's and AdaRing's nodes against the plain equations on three backbones")
 @pytest.mark.parametrize("name", REBUILT)
 @pytest.mark.parametrize("family", ["hf-vit", "timm-swin", "vl-t5"])
 def test_gradients_are_those_of_the_plain_form(family, name, monkeypatch):
+    """Every gradient agrees with that of the plain form to 1e-12 in fp64."""
     model = grafted(family, METHODS[name])
     found = gradients(family, model)
     monkeypatch.setattr("inarch.joint.usable", lambda x: False)
@@ -57,13 +59,17 @@ def test_gradients_are_those_of_the_plain_form(family, name, monkeypatch):
 @pytest.mark.parametrize(("family", "spans"), [
     ("hf-vit", 6), ("timm-vit", 6), ("timm-swin", 4), ("open_clip", 12), ("vl-t5", 12), ("smolvlm", 12), ("vl-bart", 0)])
 def test_the_node_stands_where_the_norm_is_in_reach(family, spans):
-    """Swin cuts windows behind its first norm, BART has none before a span: there the plain form stands."""
-    assert nodes(FAMILIES[family].run(grafted(family, ARC(rank=4)))).count("ArcNodeBackward") == spans
+    """Swin cuts windows behind its first norm, BART has none before a span: there the plain form stands, as the table of sites says."""
+    model = grafted(family, ARC(rank=4))
+    assert nodes(FAMILIES[family].run(model)).count("ArcNodeBackward") == spans
+    assert sum(row.rebuilt for row in inarch.sites(model) if row.adapters) == spans
 
 
+@pytest.mark.row("D5", "ARC's node against finite differences in fp64: with and without re-scaling and dropout")
 @pytest.mark.parametrize("scaled", [True, False])
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 def test_gradcheck(scaled, dropout):
+    """The gradient of every input agrees with finite differences."""
     norm, u = nn.LayerNorm(8).double(), torch.randn(2, 5, 8, dtype=torch.float64, requires_grad=True)
     down, up, scale, bias = (torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in ((8, 3), (3, 8), (3,), (8,)))
 

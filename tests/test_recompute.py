@@ -18,7 +18,8 @@ def gradients(model: torch.nn.Module, family: str) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize(("family", "method"), [
     ("hf-vit", "arc"), ("hf-vit", "arc-trunk"), ("hf-vit", "toy-gate"), ("hf-vit", "vlpet-small"), ("hf-clip", "toy-gate"),
-    ("hf-swin", "toy-prepared"), ("hf-clip", "mma"), ("hf-vit", "vpt-deep"), ("hf-vit", "adaptformer"), ("hf-clip", "adaring"), ("vl-bart", "toy-gate"), ("vl-t5", "toy-gate")])
+    ("hf-swin", "toy-prepared"), ("hf-clip", "mma"), ("hf-vit", "vpt-deep"), ("hf-vit", "adaptformer"),
+    ("hf-clip", "adaring"), ("vl-bart", "toy-gate"), ("vl-t5", "toy-gate")])
 def test_gradients_are_equal(family, method):
     """Hooks of the block itself run once, those inside of it twice: the residual stream must be read inside."""
     model = copy.deepcopy(pristine(family))

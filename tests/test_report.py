@@ -131,6 +131,7 @@ def test_it_can_be_written_again_without_the_data(finished):
     assert write_report(run.folder).read_bytes() == first
 
 
+@pytest.mark.long
 def test_where_the_data_is_gone_it_says_so_and_stands_without_pictures(finished):
     run, data = finished
     data.unlink()
@@ -139,6 +140,7 @@ def test_where_the_data_is_gone_it_says_so_and_stands_without_pictures(finished)
     assert "says " in seen.text and not (run.folder / "mistakes.npz").exists()
 
 
+@pytest.mark.long
 def test_pictures_of_other_data_under_the_same_name_are_not_shown(finished, tmp_path):
     run, data = finished
     with np.load(data, allow_pickle=False) as arrays:
@@ -149,6 +151,7 @@ def test_pictures_of_other_data_under_the_same_name_are_not_shown(finished, tmp_
     assert seen.images() == [] and "is not the data that was scored" in seen.text
 
 
+@pytest.mark.long
 def test_kept_pictures_of_another_scoring_are_drawn_anew(finished):
     run, _ = finished
     path = run.folder / "mistakes.npz"
@@ -228,6 +231,7 @@ def test_predictions_of_another_run_are_refused(finished):
     assert not (run.folder / "report.html").exists()
 
 
+@pytest.mark.long
 def test_damaged_files_are_named_or_made_anew(finished):
     run, _ = finished
     first = write_report(run.folder).read_bytes()
@@ -252,7 +256,7 @@ def test_an_unfinished_run_is_refused(finished):
         write_report(run.folder)
 
 
-@pytest.mark.parametrize("n", [1, 13, 71, 130])
+@pytest.mark.parametrize("n", [1, 13, pytest.param(71, marks=pytest.mark.long), pytest.param(130, marks=pytest.mark.long)])
 def test_confusion_is_drawn_for_any_number_of_classes(n):
     names = [f"${k}_{'日' if k == 1 else 'x'}" * (1 + k % 3) for k in range(n)]
     plot = plots.confusion(np.eye(n, dtype=int) * 5 + np.eye(n, k=1, dtype=int), names)

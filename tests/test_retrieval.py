@@ -198,6 +198,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(home, tmp_path, at):
     assert outcome(train(again, resume=True)) == outcome(whole)
 
 
+@pytest.mark.long
 def test_kept_parts_change_nothing(home, tmp_path):
     """Losses to 1e-6: the kept parts are computed in batches of another size."""
     common = {"set": {"layers": "2:", "rank": 2}, "keep_image": 1.0, "keep_text": 1.0, "keep_logits": 0.5, "epochs": 2}

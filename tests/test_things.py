@@ -22,6 +22,7 @@ def blackboard():
     return load_splits("things:blackboard@7")
 
 
+@pytest.mark.long
 def test_a_whole_data_set_with_readable_names(blackboard) -> None:
     assert blackboard.classes == things.names() and len(blackboard.classes) == 36 and "red circle" in blackboard.classes
     assert blackboard.source == "things:blackboard@7" and blackboard.notes == ()
@@ -47,6 +48,7 @@ def test_same_address_same_pictures_and_another_seed_others(blackboard) -> None:
     assert np.array_equal(rows[0], rows[1]) and not np.array_equal(rows[0], rows[2])
 
 
+@pytest.mark.long
 def test_no_picture_of_a_part_is_in_another(blackboard) -> None:
     tables = (blackboard.train, blackboard.val, blackboard.test)
     pictures = [{np.asarray(table.image(i)).tobytes() for i in range(len(table))} for table in tables]

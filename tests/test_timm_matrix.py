@@ -13,14 +13,14 @@ from scripts import foreign_tests, timm_matrix
 @pytest.mark.long
 @pytest.mark.parametrize("method", timm_matrix.METHODS)
 def test_what_fails_has_a_reason(method):
-    """The smallest of timm's ViTs and Swins; the whole matrix is in results/timm-matrix.json."""
+    """The smallest of timm's ViTs; the whole matrix is in results/timm-matrix.json."""
     try:
-        lines = timm_matrix.run(method, "-k", "test_vit or swin_tiny and not torchscript")
+        lines = timm_matrix.run(method, "-k", "test_vit2 and not torchscript")
     except foreign_tests.NotFetched as problem:
         pytest.skip(f"timm's source distribution could not be fetched: {problem}")
     assert foreign_tests.unexplained(lines) == []
     counts = Counter(line["outcome"] for line in lines)
-    assert counts["passed"] > 20 and counts["failed"] <= 8, counts
+    assert counts["passed"] >= 8 and counts["failed"] <= 3, counts
 
 
 def test_the_page_is_of_the_results():

@@ -95,6 +95,7 @@ def test_services_get_every_line_through_accelerate(nursery, tmp_path, monkeypat
     assert Notebook.logged[1][1]["val/loss"] == run.lines()[1]["val"]["loss"]
 
 
+@pytest.mark.long
 def test_the_report_is_part_of_the_run(nursery, tmp_path):
     run = train(nursery.recipe(tmp_path / "run", report=True))
     assert "x_test[" in (run / "report.html").read_text() and (run / "report.md").exists()

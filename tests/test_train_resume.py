@@ -105,6 +105,7 @@ def test_stopped_before_the_first_update(nursery, whole, tmp_path):
     assert outcome(train(recipe, resume=True)) == whole
 
 
+@pytest.mark.long
 def test_stopped_again_and_again(nursery, whole, tmp_path):
     recipe = nursery.recipe(tmp_path / "run", **HARD)
     for n, at in enumerate((1, 2, 5, 8)):
@@ -112,6 +113,7 @@ def test_stopped_again_and_again(nursery, whole, tmp_path):
     assert outcome(train(recipe, resume=True)) == whole
 
 
+@pytest.mark.long
 def test_resumed_with_worker_processes(nursery, whole, tmp_path):
     """How many processes read the images is free to change: it decides nothing."""
     recipe = nursery.recipe(tmp_path / "run", **HARD, workers=2)

@@ -47,6 +47,7 @@ def test_vlpet(place, gate, trained, total, percent):
     assert (count.trainable, count.total, round(count.percent, 2), count.head) == (trained, total, percent, 0)
 
 
+@pytest.mark.long
 def test_building_blocks():
     """adapter(r) = 2 d r + r + d; the four gates; projector and encoder norms, as the spec's section 4 has them."""
     for place, rank, projector, norms, layers in ((BART, 96, 1_582_848, 19_968, 6), (T5, 192, 1_581_312, 19_200, 12)):

@@ -59,9 +59,9 @@ def show(table: Any) -> str:
     groups: dict[tuple[str, ...], list[int]] = {}
     for row in table:
         paths = [re.sub(r"\.\d+(?=[.:])", ".*", path) for path in (row.enter, row.leave, row.readers)]
-        key = (row.tower, row.span, row.width, *paths, "yes" if row.folds else "no", row.adapters)
+        key = (row.tower, row.span, row.width, *paths, *("yes" if true else "no" for true in (row.folds, row.rebuilt)), row.adapters)
         groups.setdefault(key, []).append(row.layer)
-    lines = [("tower", "layers", "span", "width", "enter", "leave", "readers", "folds", "adapters")]
+    lines = [("tower", "layers", "span", "width", "enter", "leave", "readers", "folds", "rebuilt", "adapters")]
     lines += [(tower, ranges(layers), *rest) for (tower, *rest), layers in groups.items()]  # type: ignore[misc]
     return f"{columns(lines)}\n\n{table_of(TowerRow, table.towers)}"
 
