@@ -219,3 +219,9 @@ def within(owner: str, name: str, value: float, low: float, high: float, *, open
     if value < low or value > high or (open_above and value == high):
         bracket = ")" if open_above else "]"
         raise ConfigError(f"{owner}: {name}={value!r} is out of range; expected [{low}, {high}{bracket}")
+
+
+def each_once(owner: str, name: str, values: tuple[str, ...], expected: str) -> None:
+    """Raise ``ConfigError`` unless something is named, and nothing twice."""
+    if not values or len({*values}) != len(values):
+        raise ConfigError(f"{owner}: {name}={values!r}; expected {expected}, each once")

@@ -10,6 +10,7 @@ import tiny_decoder
 import tiny_vl
 import torch
 from torch import Tensor, nn
+from wide_norms import widened
 
 from inarch.testing import stocks
 from inarch.testing.stocks import CLASSES, SIZE, TEXT, VIT, Stock, classifier, logits, pair, pictures, swin, two_towers
@@ -83,7 +84,7 @@ def _features(model: nn.Module, x: dict[str, Tensor]) -> Tensor:
 
 def _vl(kind: str) -> dict[str, Callable]:
     """Text, features and labels to logits; T5 without its float32 islands."""
-    return {"build": lambda: tiny_vl.widened(tiny_vl.wrapped(tiny_vl.STOCK[kind]())), "forward": lambda model, x: model(**x),
+    return {"build": lambda: widened(tiny_vl.wrapped(tiny_vl.STOCK[kind]())), "forward": lambda model, x: model(**x),
             "make": lambda batch: vars(tiny_vl.batch(kind, batch))}
 
 
@@ -125,7 +126,7 @@ FAMILIES = {family.name: family for family in [
     _family("vl-t5", "transformers T5 encoder + transformers T5 decoder + text embeddings + outside the blocks", has_head=False,
             both_towers=True, **_vl("t5")),
     _family("smolvlm", "transformers SmolVLM + transformers SmolVLM connector + transformers Llama",
-            lambda: tiny_decoder.widened(tiny_decoder.smolvlm()), tiny_decoder.logits, has_head=False, both_towers=True,
+            lambda: widened(tiny_decoder.smolvlm()), tiny_decoder.logits, has_head=False, both_towers=True,
             make=tiny_decoder.batch),
 ]}
 

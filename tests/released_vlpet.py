@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 from test_golden_arc import Golden, close
-from tiny_vl import bart, t5, widened
+from tiny_vl import bart, t5
 from torch import Tensor, nn
+from wide_norms import widened
 
 import inarch
 from inarch import VLPET

@@ -3,8 +3,9 @@
 import pytest
 import torch
 from released_vlpet import PROJECTOR, Released, fill, gradients
-from tiny_vl import bart, t5, widened, wrapped
+from tiny_vl import bart, t5, wrapped
 from torch import Tensor
+from wide_norms import widened
 
 import inarch
 from inarch.backbones.vision_language import VisionLanguage

@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 import torch
 from naive_vlpet import Naive
-from tiny_vl import KINDS, STOCK, widened
+from tiny_vl import KINDS, STOCK
 from torch import Tensor, nn
+from wide_norms import widened
 
 import inarch
 from inarch import VLPET, Bottleneck, Compacter

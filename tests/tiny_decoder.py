@@ -1,4 +1,4 @@
-"""A tiny random SmolVLM (vision tower, connector, causal language blocks) and what it takes; its float32 islands can be widened."""
+"""A tiny random SmolVLM (vision tower, connector, causal language blocks) and what it takes."""
 
 from __future__ import annotations
 
@@ -10,25 +10,9 @@ from inarch.backbones.torchvision import mend_torchvision
 mend_torchvision()  # before transformers, whoever imports this
 
 from transformers import SmolVLMConfig, SmolVLMForConditionalGeneration  # noqa: E402
-from transformers.models.llama.modeling_llama import LlamaRMSNorm  # noqa: E402
 
 VOCAB, IMAGE, SIDE = 99, 98, 32
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64}
-
-
-class WideRMSNorm(LlamaRMSNorm):
-    """Stock Llama takes the variance in float32 whatever the input's type; here it keeps the type, so that fp64 laws hold to 1e-12."""
-
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        variance = hidden_states.pow(2).mean(-1, keepdim=True)
-        return self.weight * (hidden_states * torch.rsqrt(variance + self.variance_epsilon))
-
-
-def widened(model: nn.Module) -> nn.Module:
-    for module in model.modules():
-        if type(module) is LlamaRMSNorm:
-            module.__class__ = WideRMSNorm
-    return model
 
 
 def smolvlm() -> nn.Module:

@@ -15,25 +15,10 @@ from inarch.backbones.vision_language import VisionLanguage, VisualProjector
 mend_torchvision()  # before transformers, whoever imports this
 
 from transformers import BartConfig, BartForConditionalGeneration, T5Config, T5ForConditionalGeneration  # noqa: E402
-from transformers.models.t5.modeling_t5 import T5LayerNorm  # noqa: E402
+from wide_norms import widened  # noqa: E402
 
 VOCAB, DIM, WIDTH, GRID, TOKENS = 60, 32, 6, 9, 4
 KINDS = ("bart", "t5")
-
-
-class WideT5LayerNorm(T5LayerNorm):
-    """Stock T5 takes the variance in float32 whatever the input's type; here it keeps the type, so that fp64 laws hold to 1e-12."""
-
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        variance = hidden_states.pow(2).mean(-1, keepdim=True)
-        return self.weight * (hidden_states * torch.rsqrt(variance + self.variance_epsilon))
-
-
-def widened(model: nn.Module) -> nn.Module:
-    for module in model.modules():
-        if type(module) is T5LayerNorm:
-            module.__class__ = WideT5LayerNorm
-    return model
 
 
 def bart(depth: int = 3, **changes: Any) -> nn.Module:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from inarch.adapter import Adapter, Built, Method, Pre, within
+from inarch.adapter import Adapter, Built, Method, Pre, each_once, within
 from inarch.errors import CannotGraft, ConfigError
 from inarch.methods import arc_node
 from inarch.ports import Stack
@@ -50,8 +50,7 @@ class ARC(Method):
         super().__post_init__()
         within("ARC", "rank", self.rank, 1, math.inf)
         within("ARC", "dropout", self.dropout, 0, 1, open_above=True)
-        if not self.spans or len(set(self.spans)) != len(self.spans):
-            raise ConfigError(f"ARC: spans={self.spans!r}; expected 'attn', 'mlp' or both, each once")
+        each_once("ARC", "spans", self.spans, "'attn', 'mlp' or both")
         if self.scale == "none" and self.symmetric and self.init == "identity":
             raise ConfigError("ARC: W W^T without a re-scaling is never zero; init='identity' needs scale or symmetric=False")
 

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from inarch.adapter import Adapter, Built, Method, within
-from inarch.errors import ConfigError
+from inarch.adapter import Adapter, Built, Method, each_once, within
 from inarch.ports import Stack
 
 Init = Literal["normal", "zero"]
@@ -46,8 +45,7 @@ class Bottleneck(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         within("Bottleneck", "rank", self.rank, 1, math.inf)
-        if not self.spans or len(set(self.spans)) != len(self.spans):
-            raise ConfigError(f"Bottleneck: spans={self.spans!r}; expected 'attn', 'mlp', 'cross', each at most once")
+        each_once("Bottleneck", "spans", self.spans, "'attn', 'mlp', 'cross'")
 
     def wanted(self) -> tuple[str, ...]:
         return self.spans

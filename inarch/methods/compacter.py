@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from inarch.adapter import Built, Method, within
+from inarch.adapter import Built, Method, each_once, within
 from inarch.errors import CannotGraft, ConfigError
 from inarch.methods.bottleneck import Init, Sequential, Update
 from inarch.ports import Stack
@@ -41,8 +41,7 @@ class Compacter(Method):
         super().__post_init__()
         within("Compacter", "division", self.division, 1, math.inf)
         within("Compacter", "rank", self.rank, 1, math.inf)
-        if not self.spans or len(set(self.spans)) != len(self.spans):
-            raise ConfigError(f"Compacter: spans={self.spans!r}; expected 'attn', 'mlp', 'cross', each at most once")
+        each_once("Compacter", "spans", self.spans, "'attn', 'mlp', 'cross'")
         if self.rank % self.division:
             raise ConfigError(f"Compacter: division={self.division} does not divide rank={self.rank}")
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from inarch.adapter import Adapter, Built, Method, Parallel, within
+from inarch.adapter import Adapter, Built, Method, Parallel, each_once, within
 from inarch.errors import CannotGraft, ConfigError
 from inarch.ports import Stack
 
@@ -42,8 +42,7 @@ class FacT(Method):
         within("FacT", "dropout", self.dropout, 0, 1, open_above=True)
         if not self.scale:
             raise ConfigError("FacT: scale=0 would train nothing; expected another number")
-        if not self.targets or len(set(self.targets)) != len(self.targets):
-            raise ConfigError(f"FacT: targets={self.targets!r}; expected matrix names such as 'q', 'v', 'fc1', each once")
+        each_once("FacT", "targets", self.targets, "matrix names such as 'q', 'v', 'fc1'")
 
     def wanted(self) -> tuple[str, ...]:
         return self.targets

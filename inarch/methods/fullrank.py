@@ -12,8 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from inarch.adapter import Adapter, Built, Method, Pre
-from inarch.errors import ConfigError
+from inarch.adapter import Adapter, Built, Method, Pre, each_once
 from inarch.ports import Stack
 
 
@@ -25,8 +24,7 @@ class FullRank(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.spans or len({*self.spans}) != len(self.spans):
-            raise ConfigError(f"FullRank: spans={self.spans!r}; expected 'attn', 'mlp' or both, each once")
+        each_once("FullRank", "spans", self.spans, "'attn', 'mlp' or both")
 
     def wanted(self) -> tuple[str, ...]:
         return self.spans

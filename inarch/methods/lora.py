@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from inarch.adapter import Adapter, Built, Method, Parallel, within
+from inarch.adapter import Adapter, Built, Method, Parallel, each_once, within
 from inarch.errors import ConfigError
 from inarch.methods.bottleneck import Init, Update
 from inarch.ports import Stack
@@ -41,8 +41,7 @@ class LoRA(Method):
         within("LoRA", "dropout", self.dropout, 0, 1, open_above=True)
         if self.alpha == 0:
             raise ConfigError("LoRA: alpha=0 would train nothing; expected another number, or None for g = 1")
-        if not self.targets or len(set(self.targets)) != len(self.targets):
-            raise ConfigError(f"LoRA: targets={self.targets!r}; expected matrix names such as 'q', 'v', 'fc1', each once")
+        each_once("LoRA", "targets", self.targets, "matrix names such as 'q', 'v', 'fc1'")
 
     def wanted(self) -> tuple[str, ...]:
         return self.targets

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from inarch.adapter import Adapter, Built, Method, Pre, within
+from inarch.adapter import Adapter, Built, Method, Pre, each_once, within
 from inarch.errors import CannotGraft, ConfigError
 from inarch.ports import Stack
 
@@ -44,8 +44,7 @@ class RepAdapter(Method):
             raise ConfigError(f"RepAdapter: groups={self.groups} does not divide rank={self.rank}")
         if not self.scale:
             raise ConfigError("RepAdapter: scale=0 would train nothing; expected another number")
-        if not self.spans or len(set(self.spans)) != len(self.spans):
-            raise ConfigError(f"RepAdapter: spans={self.spans!r}; expected 'attn', 'mlp' or both, each once")
+        each_once("RepAdapter", "spans", self.spans, "'attn', 'mlp' or both")
 
     def wanted(self) -> tuple[str, ...]:
         return self.spans

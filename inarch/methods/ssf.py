@@ -13,8 +13,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from inarch.adapter import Adapter, Built, Method, Scale
-from inarch.errors import ConfigError
+from inarch.adapter import Adapter, Built, Method, Scale, each_once
 from inarch.methods.bottleneck import STD
 from inarch.ports import Stack
 
@@ -35,8 +34,7 @@ class SSF(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.places or len(set(self.places)) != len(self.places):
-            raise ConfigError(f"SSF: places={self.places!r}; expected names such as 'norm1', 'q', 'fc1', each once")
+        each_once("SSF", "places", self.places, "names such as 'norm1', 'q', 'fc1'")
 
     def wanted(self) -> tuple[str, ...]:
         return self.places if self.layers is None else tuple(place for place in self.places if place not in ENDS)
