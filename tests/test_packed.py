@@ -43,10 +43,11 @@ def four_bit() -> nn.Module:
 
 
 def int8() -> nn.Module:
-    from torchao.quantization import Int8WeightOnlyConfig, quantize_
-
+    """torchao's own; no dependency, since peft and transformers import it wherever it is installed."""
+    torchao = pytest.importorskip("torchao.quantization", reason="torchao is not installed: pip install --no-deps torchao==0.18.0")
     model = plain()
-    quantize_(model, Int8WeightOnlyConfig(), filter_fn=lambda module, path: isinstance(module, nn.Linear) and path != "classifier")
+    torchao.quantize_(model, torchao.Int8WeightOnlyConfig(),
+                      filter_fn=lambda module, path: isinstance(module, nn.Linear) and path != "classifier")
     return model
 
 
