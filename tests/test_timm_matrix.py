@@ -20,7 +20,7 @@ def test_what_fails_has_a_reason(method):
         pytest.skip(f"timm's source distribution could not be fetched: {problem}")
     assert foreign_tests.unexplained(lines) == []
     counts = Counter(line["outcome"] for line in lines)
-    assert counts["passed"] >= 8 and counts["failed"] <= 3, counts
+    assert counts["passed"] >= 6 and counts["failed"] <= 2, counts
 
 
 def test_the_page_is_of_the_results():
