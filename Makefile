@@ -43,7 +43,7 @@ test-slow: $(VENV)/.docs
 # Every test of the fault table, each under a watchdog; --rows writes what was tried.
 ROWS := runs/reliability.json
 table: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m row --timeout 120 --rows $(ROWS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m row --timeout 120 --rows=$(ROWS)
 
 # The same, kept: docs/reliability.md is written anew.
 reliability:

@@ -1,7 +1,8 @@
 """The fault table as a pytest plugin: a test marked ``row("A1", "what is done to it")`` answers for that row of the table.
 
 The first sentence of the test's docstring says what happens then; the fixture ``tried`` adds up the inputs that a test tried (one
-where it is not asked for). ``pytest -m row --rows FILE`` writes a line per row and test function: fault, outcome, inputs.
+where it is not asked for). ``pytest -m row --rows=FILE`` writes a line per row and test function: fault, outcome, inputs; in one word,
+since a file that exists would be taken for a folder of tests.
 """
 
 from __future__ import annotations
