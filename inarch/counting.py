@@ -109,7 +109,7 @@ def towers(model: nn.Module) -> tuple[TowerRow, ...]:
     """A row per tower of blocks, one for what lies outside of them where there is any, one for what adapters share between towers."""
     roots = {block.root and block.root + ".": block.tower for block in anatomy.blocks(model)}
     adapters, base, frozen = Counter[str](), Counter[str](), Counter[str]()
-    for name, parameter in {id(p): (n, p) for n, p in roles.base_parameters(model).items()}.values():
+    for name, parameter in roles.base_parameters(model).items():
         home = roots.get(max((root for root in roots if name.startswith(root)), key=len, default="-"), "elsewhere")
         (base if parameter.requires_grad else frozen)[home] += parameter.numel()
     container = model._modules.get("inarch")

@@ -5,7 +5,7 @@ Hooks are objects of module-level classes, so a deep copy or a pickle of the mod
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -46,7 +46,7 @@ class Link:
         return self.adapter.after(x.to(dtype), y.to(dtype), self.index, given, **self._more(source)).to(y.dtype)
 
     def _more(self, source: Source | None) -> dict[str, Any]:
-        return {"source": source and replace(source, dtype=self.scion.dtype)} if self.rebuilds else {}
+        return {"source": source} if self.rebuilds else {}
 
 
 def compose(x: Tensor, edited: list[Tensor]) -> Tensor:
@@ -152,7 +152,7 @@ class NormHook:
 
     def __call__(self, module: nn.Module, args: tuple, output: Any) -> None:
         if args and usable(output) and any(link.rebuilds for link in self.joint.active()):
-            self.joint.source = Source(module, args[0], output, output.dtype)
+            self.joint.source = Source(module, args[0], output)
 
 
 @dataclass(eq=False)

@@ -15,12 +15,11 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """How to make a span's input again: the norm, what entered it and what left it, and the type it was cast to."""
+    """How to make a span's input again: the norm, what entered it and what left it."""
 
     norm: nn.Module
     entered: Tensor
     left: Tensor
-    dtype: torch.dtype
 
     def made(self, x: Tensor) -> bool:
         """Is x that output, the object itself? Windows that were cut, or another adapter's edit, are not."""
@@ -28,10 +27,10 @@ class Source:
 
 
 class Rebuilder:
-    """Without tensors, for an autograd node to carry: calls the norm on what it kept, under the casting of the forward."""
+    """Without tensors, for an autograd node to carry: calls the norm on what it kept, under the casting of the forward, to ``dtype``."""
 
-    def __init__(self, source: Source) -> None:
-        self.norm, self.dtype, self.cast = source.norm, source.dtype, casting(source.entered.device.type)
+    def __init__(self, source: Source, dtype: torch.dtype) -> None:
+        self.norm, self.dtype, self.cast = source.norm, dtype, casting(source.entered.device.type)
 
     def __call__(self, entered: Tensor) -> Tensor:
         with torch.no_grad(), torch.autocast(**self.cast):

@@ -125,6 +125,12 @@ def test_sites_shows_where_a_method_would_sit_and_what_it_would_train(capsys) ->
     assert main(["sites", "mini-vit", "--thaw", "head"]) == 2
 
 
+def test_sites_takes_the_names_that_count_takes(capsys) -> None:
+    for verb in (["sites", "mini-vit", "--method", "vpt-shallow"], ["count", "vpt-shallow", "mini-vit"]):
+        assert main(verb) == 0
+        assert "6,400" in capsys.readouterr().out  # 50 tokens once, not at every block
+
+
 def test_check_data_lists_every_problem(tmp_path: Path, capsys) -> None:
     for name in ("cat", "dog"):
         (tmp_path / "pets" / name).mkdir(parents=True)

@@ -76,7 +76,7 @@ def test_gradcheck(scaled, dropout):
     def h(u, down, up, bias, scale):
         torch.manual_seed(5)  # the same numbers are dropped each time
         n = norm(u)
-        return arc_node.update(n, Source(norm, u, n, n.dtype), down, up, scale if scaled else None, bias, dropout)
+        return arc_node.update(n, Source(norm, u, n), down, up, scale if scaled else None, bias, dropout)
 
     assert torch.autograd.gradcheck(h, (u, down, up, bias, scale if scaled else scale.detach()))
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from inarch.cli.flags import SET, settings
+from inarch.cli.flags import SET, method_of, roles_of
 
 
 def run(
@@ -33,13 +33,11 @@ def run(
     """
     import inarch
     from inarch import backbones
-    from inarch.methods import adopt, configured
     from inarch.roles import head_paths
 
-    adopt(method)
-    chosen = configured(method, settings(set))
+    chosen = method_of(method, set)
     model = backbones.load(backbone, classes=classes, device="meta", pretrained=False).model
-    roles = (thaw or "").split(",") if thaw else []
+    roles = roles_of(thaw)
     count = inarch.count(inarch.graft(model, chosen, thaw=roles + (["head"] if head_paths(model) and "head" not in roles else [])))
     if json:
         show_json(method, chosen.fields(), backbone, count.to_json())

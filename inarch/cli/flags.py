@@ -30,6 +30,18 @@ def settings(pairs: list[str] | None, flag: str = "--set") -> dict[str, Any]:
     return fields
 
 
+def method_of(name: str, set: list[str] | None) -> Any:
+    """The method that was typed, of ours, a setting of the literature or ``package.module:Class``, with its fields."""
+    from inarch.methods import adopt, configured
+
+    adopt(name)
+    return configured(name, settings(set))
+
+
+def roles_of(thaw: str | None) -> list[str]:
+    return thaw.split(",") if thaw else []
+
+
 def value(text: str) -> Any:
     try:
         return json.loads(text)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from inarch.cli.flags import SET, settings
+from inarch.cli.flags import SET, method_of, roles_of
 from inarch.errors import ConfigError
 
 
@@ -30,11 +30,10 @@ def run(
     inarch sites config:smolvlm-256m --method arc --set towers=text --thaw projector
     """
     import inarch
-    from inarch.methods import method_named
 
     model = _model(backbone)
     if method is not None:
-        inarch.graft(model, method_named(method).parse(settings(set)), thaw=(thaw or "").split(",") if thaw else ())
+        inarch.graft(model, method_of(method, set), thaw=roles_of(thaw))
     elif set or thaw:
         raise ConfigError("--set and --thaw belong to --method; name the method: --method arc")
     table = inarch.sites(model)

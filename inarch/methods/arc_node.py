@@ -20,7 +20,7 @@ Optional = Tensor | None
 
 def update(n: Tensor, source: Source, down: Tensor, up: Tensor, scale: Optional, bias: Optional, dropout: float) -> Tensor:
     """h ``[*, D]``; ``down`` W ``[D, r]``, ``up`` U ``[r, D]``, ``scale`` c ``[r]``, ``bias`` b ``[D]``; no ``dropout`` in evaluation."""
-    return ArcNode.apply(n, source.entered, down, up, scale, bias, dropout, Rebuilder(source))  # type: ignore[no-any-return]
+    return ArcNode.apply(n, source.entered, down, up, scale, bias, dropout, Rebuilder(source, n.dtype))  # type: ignore[no-any-return]
 
 
 class ArcNode(torch.autograd.Function):

@@ -28,7 +28,7 @@ def update(n: Tensor, into: Optional, down: Tensor, bias: Optional, up: Tensor, 
     keep = n.new_empty(*n.shape[:-1], down.shape[0], dtype=torch.bool).bernoulli_(1 - dropout) if dropout else None
     if torch.compiler.is_compiling() or not torch.is_grad_enabled():  # a compiler chooses what to rebuild by itself
         return computed(n, into, down, bias, up, out, keep, kind, dropout)
-    again = None if source is None else (source.entered, Rebuilder(source))
+    again = None if source is None else (source.entered, Rebuilder(source, n.dtype))
     return RingNode.apply(n, into, down, bias, up, out, keep, kind, dropout, again)  # type: ignore[no-any-return]
 
 
