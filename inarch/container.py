@@ -100,10 +100,9 @@ class Scion(nn.Module):
 
     def prepare(self, tower: str, visible: Tensor | None) -> None:
         """Before a forward of the tower; what other towers hold stays, a decoder is called while its encoder's graph lives."""
-        here = [stack.name for stack in self.stacks if stack.tower == tower]
-        made = {key: self.fresh(key, visible) for key in here if defines(self.adapters()[key], "prepare")}
         if tower in self.prepared:
-            self.prepared[tower].made = made
+            here = [stack.name for stack in self.stacks if stack.tower == tower]
+            self.prepared[tower].made = {key: self.fresh(key, visible) for key in here if defines(self.adapters()[key], "prepare")}
 
 
 class Container(nn.Module):

@@ -10,12 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from inarch.backbones import hf, pair_folder, reading, weights_file
+from inarch.backbones import hf, pair_folder, reading
 from inarch.backbones.address import TWO_TOWER_CARD, Address
 from inarch.backbones.backbone import Backbone, Wish, drawing, placed, prove
-from inarch.backbones.hub import HF_BESIDE, HF_WEIGHTS, commit, fetch
 from inarch.backbones.processors import CLIP
-from inarch.backbones.torchvision import needed
 from inarch.backbones.two_tower import TwoTower
 from inarch.errors import ConfigError, Mismatch
 from inarch.preprocess import Preprocess
@@ -39,16 +37,14 @@ def load(address: Address, wish: Wish) -> Backbone:
     if address.name.startswith(OPEN_CLIP):
         inside = Address("open_clip", address.name.removeprefix(OPEN_CLIP), address.at)
         return _of_open_clip(address, inside, wish)
-    folder = Path(address.name) if address.folder else _fetched(address, wish)
+    folder = reading.folder_of(address, wish)
     if (folder / TWO_TOWER_CARD).is_file():
         model, rule = pair_folder.load(folder, wish)
     elif (folder / "open_clip_config.json").is_file() and not (folder / "config.json").is_file():
         return _of_open_clip(address, Address("open_clip", address.name, folder=True), wish)
     else:
         model, rule = from_transformers(folder, str(address), wish)
-    source = {"name": address.name, "revision": commit(folder), "licence": weights_file.licence(folder), "pretrained": wish.weights}
-    if wish.weights:
-        source["sha256"] = weights_file.sha256(sorted(folder.rglob("*.safetensors")))
+    source = reading.origin(address, folder, wish)
     return finished(model, rule, str(address), wish, source)
 
 
@@ -59,7 +55,7 @@ def random(address: Address, wish: Wish) -> Backbone:
     with hf.quiet(), drawing(wish):
         stock = library.CLIPModel(library.CLIPConfig(**CONFIGS[address.name]))
     model = _sized(stock, None, Preprocess(224, mean=CLIP[0], std=CLIP[1]), str(address), wish)
-    source = {"name": address.name, "revision": None, "licence": None, "pretrained": False, "seed": wish.seed}
+    source = reading.drawn(address, wish)
     return finished(*model, str(address), wish, source)
 
 
@@ -76,11 +72,6 @@ def finished(model: TwoTower, rule: Preprocess, address: str, wish: Wish, source
     if wish.image_size:
         prove(model, side, address, TwoTower.images)
     return Backbone(placed(model, wish), address, rule.resized(side), library, source | {"head": "none"}, side)
-
-
-def _fetched(address: Address, wish: Wish) -> Path:
-    needed("transformers", "train")
-    return fetch(address.name, "config.json", HF_WEIGHTS if wish.weights else (), (*HF_BESIDE, *reading.TOKENIZER), address.at)
 
 
 def from_transformers(folder: Path, address: str, wish: Wish) -> tuple[TwoTower, Preprocess]:

@@ -9,11 +9,33 @@ from typing import Any
 import torch
 
 from inarch.backbones import hf, weights_file
-from inarch.backbones.hub import HF_WEIGHTS
+from inarch.backbones.address import Address
+from inarch.backbones.backbone import Wish
+from inarch.backbones.hub import HF_BESIDE, HF_WEIGHTS, commit, fetch
+from inarch.backbones.torchvision import needed
 from inarch.errors import ConfigError, Corrupt, Mismatch
 
 VOCABULARY = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model")  # without one transformers makes up a tokenizer of no words
 TOKENIZER = (*VOCABULARY, "tokenizer_config.json", "merges.txt", "special_tokens_map.json", "added_tokens.json", "generation_config.json")
+
+
+def folder_of(address: Address, wish: Wish, beside: Iterable[str] = (*HF_BESIDE, *TOKENIZER)) -> Path:
+    """The folder that an address names, or the cached one of the hub with what is wished of it."""
+    if address.folder:
+        return Path(address.name)
+    needed("transformers", "train")
+    return fetch(address.name, "config.json", HF_WEIGHTS if wish.weights else (), tuple(beside), address.at)
+
+
+def origin(address: Address, folder: Path, wish: Wish) -> dict[str, Any]:
+    """Where the backbone came from: name, revision, licence, and the checksum of its weights where they were read."""
+    source = {"name": address.name, "revision": commit(folder), "licence": weights_file.licence(folder), "pretrained": wish.weights}
+    return source | ({"sha256": weights_file.sha256(sorted(folder.rglob("*.safetensors")))} if wish.weights else {})
+
+
+def drawn(address: Address, wish: Wish) -> dict[str, Any]:
+    """The same of weights that come from a seed."""
+    return {"name": address.name, "revision": None, "licence": None, "pretrained": False, "seed": wish.seed}
 
 
 def read(kind: Any, folder: Path, config: Any, spare: Iterable[str] = (), **more: Any) -> Any:

@@ -15,12 +15,10 @@ from typing import Any
 from torch import nn
 
 from inarch import files
-from inarch.backbones import hf, reading, weights_file
+from inarch.backbones import hf, reading
 from inarch.backbones.address import VL_CARD, Address
 from inarch.backbones.backbone import Backbone, Wish, drawing, placed
-from inarch.backbones.hub import HF_WEIGHTS, commit, fetch
 from inarch.backbones.seats import seat_of
-from inarch.backbones.torchvision import needed
 from inarch.backbones.vision_language import VisionLanguage, VisualProjector
 from inarch.errors import ConfigError, Corrupt, Mismatch
 from inarch.preprocess import Preprocess
@@ -56,14 +54,12 @@ CONFIGS: dict[str, Shape] = {
 def load(address: Address, wish: Wish) -> Backbone:
     """``vl:``; a folder with a card of ours brings its projector, any other gets a fresh one."""
     _check(wish)
-    folder = Path(address.name) if address.folder else _fetched(address, wish)
+    folder = reading.folder_of(address, wish, reading.TOKENIZER)
     if (folder / VL_CARD).is_file():
         model = from_own_folder(folder, wish)
     else:
         model = _assembled(from_transformers(folder, wish), wish, IMAGE_WIDTH, IMAGE_TOKENS)
-    source = {"name": address.name, "revision": commit(folder), "licence": weights_file.licence(folder), "pretrained": wish.weights}
-    if wish.weights:
-        source["sha256"] = weights_file.sha256(sorted(folder.rglob("*.safetensors")))
+    source = reading.origin(address, folder, wish)
     return finished(model, str(address), wish, source)
 
 
@@ -75,7 +71,7 @@ def random(address: Address, wish: Wish) -> Backbone:
     config = getattr(library, shape.config)(**shape.fields)
     with hf.quiet(), drawing(wish):
         language = getattr(library, CLASSES[config.model_type])(config)
-    source = {"name": address.name, "revision": None, "licence": None, "pretrained": False, "seed": wish.seed}
+    source = reading.drawn(address, wish)
     return finished(_assembled((language, None), wish, shape.width, shape.tokens), str(address), wish, source)
 
 
@@ -87,11 +83,6 @@ def _check(wish: Wish) -> None:
 
 def finished(model: VisionLanguage, address: str, wish: Wish, source: dict[str, Any]) -> Backbone:
     return Backbone(placed(model, wish), address, Preprocess(), "transformers", source)
-
-
-def _fetched(address: Address, wish: Wish) -> Path:
-    needed("transformers", "train")
-    return fetch(address.name, "config.json", HF_WEIGHTS if wish.weights else (), reading.TOKENIZER, address.at)
 
 
 def from_transformers(folder: Path, wish: Wish) -> tuple[Any, Any]:

@@ -7,14 +7,11 @@ backbone is grafted and trained in a loop of one's own or in transformers' Train
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from inarch.backbones import hf, reading, weights_file
+from inarch.backbones import hf, reading
 from inarch.backbones.address import Address, suggest
 from inarch.backbones.backbone import Backbone, Wish, drawing, placed
-from inarch.backbones.hub import HF_BESIDE, HF_WEIGHTS, commit, fetch
-from inarch.backbones.torchvision import needed
 from inarch.errors import ConfigError
 from inarch.preprocess import Preprocess
 
@@ -29,12 +26,10 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {  # 256,484,928 numbers
 
 def load(address: Address, wish: Wish) -> Backbone:
     """``vlm:``; every tensor comes from the file."""
-    folder = Path(address.name) if address.folder else _fetched(address, wish)
+    folder = reading.folder_of(address, wish)
     config = hf.read_config(folder)
     model = reading.read(generator_class(config, folder), folder, config) if wish.weights else _random(config, wish)
-    source = {"name": address.name, "revision": commit(folder), "licence": weights_file.licence(folder), "pretrained": wish.weights}
-    if wish.weights:
-        source["sha256"] = weights_file.sha256(weights_file.in_folder(folder, HF_WEIGHTS))
+    source = reading.origin(address, folder, wish)
     return _finished(model, str(address), wish, source)
 
 
@@ -42,7 +37,7 @@ def random(address: Address, wish: Wish) -> Backbone:
     """A published shape with weights drawn from the seed, for counting and tests; it has no processor."""
     kind, fields = CONFIGS[address.name]
     model = _random(hf.transformers().CONFIG_MAPPING[kind](**fields), wish)
-    source = {"name": address.name, "revision": None, "licence": None, "pretrained": False, "seed": wish.seed}
+    source = reading.drawn(address, wish)
     return _finished(model, str(address), wish, source)
 
 
@@ -70,8 +65,3 @@ def _finished(model: Any, address: str, wish: Wish, source: dict[str, Any]) -> B
     if wish.image_size not in (None, side):
         raise ConfigError(f"{address}: image_size={wish.image_size}; its processor cuts pictures to {side}: leave it out")
     return Backbone(placed(model, wish), address, Preprocess(side), "transformers", source | {"head": "native"}, side)
-
-
-def _fetched(address: Address, wish: Wish) -> Path:
-    needed("transformers", "train")
-    return fetch(address.name, "config.json", HF_WEIGHTS if wish.weights else (), (*HF_BESIDE, *reading.TOKENIZER), address.at)
