@@ -117,6 +117,7 @@ class Method(ABC):
     paces: ClassVar[dict[str, float]] = {}  # component of a trained tensor's name -> multiple of the learning rate; it never decays
     probed: ClassVar[tuple[str, ...]] = ()  # components of names of tensors that held-out classes can choose instead of the training
     unset: ClassVar[dict[str, Any]] = {}  # fields that may stay None until a backbone is at hand -> their value where it states none
+    size: ClassVar[str] = ""  # the whole-number field that makes it larger, where there is one: rank, length, width
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -133,6 +134,13 @@ class Method(ABC):
         """With every field that was left unset filled: as published for the backbone, else by the method's own value."""
         left = {name: published.get(name, own) for name, own in self.unset.items() if getattr(self, name) is None}
         return dataclasses.replace(self, **left)
+
+    def resized(self, size: int) -> Self:
+        """The same method with ``size`` in the field that makes it larger; raises ``ConfigError`` where that is out of range."""
+        if not self.size:
+            raise ConfigError(f"{type(self).__name__} has no field that makes it larger or smaller; choose its layers instead")
+        larger: dict[str, Any] = {self.size: size}
+        return dataclasses.replace(self, **larger)
 
     @abstractmethod
     def wanted(self) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from inarch.errors import ConfigError, Corrupt, Incomplete, Mismatch, StorageErr
 from inarch.places import place
 from inarch.preprocess import Preprocess
 from inarch.recipe import Recipe
+from inarch.seal import check_seal, sealed
 from inarch.toml import read_toml, to_toml
 
 FORMAT = 1
@@ -121,13 +122,16 @@ class Run:
         return Card(**fields | {"classes": tuple(fields["classes"])})
 
     def result(self) -> dict[str, Any]:
-        """``result.json``; ``Incomplete`` while the run has not finished."""
+        """``result.json``; ``Incomplete`` while the run has not finished, ``Corrupt`` where it was changed afterwards."""
         if not self.finished:
             raise Incomplete(f"{self} has no result yet; finish it by `inarch train --resume {self}`")
-        return files.parse_json(files.read(self.result_file, cap=CARD_CAP), self.result_file)
+        fields = files.parse_json(files.read(self.result_file, cap=CARD_CAP), self.result_file)
+        check_seal(fields, self.result_file)
+        return fields
 
     def write_result(self, result: dict[str, Any]) -> None:
-        files.write(self.result_file, files.canonical(result))
+        """The result, sealed: an edit by hand shows."""
+        files.write(self.result_file, files.canonical(sealed(result)))
 
     def write_predictions(self, parts: dict[str, tuple[np.ndarray, np.ndarray, list[str]]]) -> None:
         """``test_logits [n, classes]``, ``test_labels``, ``test_names`` and the same of val: plain arrays, no pickle."""

@@ -185,6 +185,7 @@ def _result(loop: Loop, run: Run, metrics: dict[str, Any]) -> dict[str, Any]:
         "data": job.task.facts(),
         "adapter_bytes": read_card(run.adapter)["bytes"], "head_bytes": head, "metrics": metrics,
         "epochs": recipe.epochs, "epoch": best.epoch if best else recipe.epochs, "selection": recipe.selection,
+        "saved_bytes": loop.kept.bytes, "saved_examples": loop.kept.examples,
         "seconds": round(loop.state.seconds, 3), "skipped_updates": loop.state.skipped, "seed": recipe.seed,
         "versions": provenance.versions(), "commit": provenance.commit(), "finished": provenance.now(),
         "hardware": provenance.hardware(str(engine.device), engine.num_processes, torch.get_num_threads()),

@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 from stand_in.sources import REPORTED, read
 
+from inarch.seal import sealed
+
 SEEDS = (1, 2, 3)
 CHOOSER = "fruits71"
 LAYERS = "-6:"  # as many as the text tower has
@@ -175,7 +177,7 @@ def keep(result: dict[str, Any], target: Path) -> None:
         for name in ("confusion", "per_class"):
             scores.pop(name, None)
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
+    target.write_text(json.dumps(sealed(result), indent=1, sort_keys=True) + "\n")
 
 
 DEADLINE = 0.0  # of this worker, from its first job on

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from inarch import anatomy
+from inarch.training.kept import counted
 
 Loss = Callable[[], Tensor]
 
@@ -28,17 +28,9 @@ class Saved:
 
 def saved_bytes(model: nn.Module, loss: Loss) -> int:
     """Bytes that one forward keeps for its backward."""
-    owned = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers()]}
-    kept: dict[int, torch.UntypedStorage] = {}  # holds them, so that no address is used twice
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    with counted(model) as kept:
         loss()
-    return sum(storage.nbytes() for address, storage in kept.items() if address not in owned)
+    return kept.bytes
 
 
 def saved(model: nn.Module, loss: Callable[[int], Tensor]) -> Saved:

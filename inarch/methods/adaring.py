@@ -64,6 +64,7 @@ class AdaRing(Method):
 
     paces: ClassVar[dict[str, float]] = {"gates": 10.0}
     probed: ClassVar[tuple[str, ...]] = ("gates",)
+    size: ClassVar[str] = "bottleneck"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,7 @@ class ARC(Method):
     init: Literal["published", "identity", "xavier"] = "published"
     basis: Literal["xavier", "orthogonal"] = "xavier"
     placement: Literal["normed", "trunk"] = "normed"
+    size: ClassVar[str] = "rank"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,7 @@ class Bottleneck(Method):
     spans: tuple[Literal["attn", "mlp", "cross"], ...] = ("attn", "mlp")
     init: Literal["normal", "zero", "near"] = "normal"
     activation: Activation = "gelu"
+    size: ClassVar[str] = "rank"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,7 @@ class Compacter(Method):
     spans: tuple[Literal["attn", "mlp", "cross"], ...] = ("attn", "mlp")
     division: int = 2
     init: Init = "normal"
+    size: ClassVar[str] = "rank"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,7 @@ class Context(Method):
 
     length: int = 4
     init: Literal["template", "normal"] = "template"
+    size: ClassVar[str] = "length"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,7 @@ class HyperFormer(Method):
     hidden: int = 128
     projected: int = 8
     init: Init = "normal"
+    size: ClassVar[str] = "rank"
 
     def __post_init__(self) -> None:
         super().__post_init__()

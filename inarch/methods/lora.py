@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ class LoRA(Method):
     alpha: float | None = None
     dropout: float = 0.0
     scaling: Literal["rank", "sqrt"] = "rank"
+    size: ClassVar[str] = "rank"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ class MMA(Method):
     rank: int = 32
     scale: float = 0.001
     gradient_trick: bool = True
+    size: ClassVar[str] = "rank"
 
     def __post_init__(self) -> None:
         super().__post_init__()

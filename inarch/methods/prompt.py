@@ -36,6 +36,7 @@ class Prompt(Method):
     init: PromptInit | None = None
 
     unset: ClassVar[dict[str, Any]] = {"init": "normal"}
+    size: ClassVar[str] = "length"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ class RepAdapter(Method):
     scale: float = 1.0
     dropout: float = 0.1
     spans: tuple[Literal["attn", "mlp"], ...] = ("attn", "mlp")
+    size: ClassVar[str] = "rank"
 
     def __post_init__(self) -> None:
         super().__post_init__()

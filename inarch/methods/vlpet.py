@@ -10,9 +10,10 @@ Trained: 2 L_e (2 d r + r + d + gate) + L_d (2 d r_d + r_d + d), gate = 2 d r_g 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from torch import Tensor
 
@@ -58,6 +59,11 @@ class VLPET(Method):
     small_mean: Literal["all", "visible"] = "all"
 
     unset: ClassVar[dict[str, Any]] = {"rank": 96, "gate_rank": 96, "scale": 1.0, "init": "normal"}
+    size: ClassVar[str] = "rank"
+
+    def resized(self, size: int) -> Self:
+        """Its three bottlenecks alike: the change's, the large gate's, the value adapter's."""
+        return dataclasses.replace(self, rank=size, gate_rank=size, value_rank=size)
 
     def __post_init__(self) -> None:
         super().__post_init__()

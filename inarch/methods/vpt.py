@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,7 @@ class VPT(Method):
     length: int = 50
     dropout: float = 0.0
     patch: int = 16
+    size: ClassVar[str] = "length"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -17,6 +17,7 @@ from inarch.training import machine
 from inarch.training.generations import Generations
 from inarch.training.interrupt import Interrupts, Stop
 from inarch.training.job import Job
+from inarch.training.kept import Kept
 from inarch.training.order import Shards
 from inarch.training.progress import Progress
 from inarch.training.schedule import schedule
@@ -54,6 +55,11 @@ class Loop:
     def idle(self) -> bool:
         """Nothing trains: the model is scored as it comes."""
         return not self.job.trained
+
+    @property
+    def kept(self) -> Kept:
+        """What the first forward of training here kept for its backward; nothing where nothing trained."""
+        return Kept() if self.idle else self.updater.kept or Kept()
 
     # resume
 

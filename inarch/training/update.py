@@ -7,7 +7,8 @@ Nothing is written to a parameter before loss and gradient are known to be finit
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from inarch.recipe import Recipe
 from inarch.tasks.task import Batch
 from inarch.training import machine
 from inarch.training.job import Job
+from inarch.training.kept import Kept, counted
 from inarch.training.order import Shards, Window, keyed
 from inarch.training.schedule import Rate
 
@@ -52,6 +54,7 @@ class Updater:
         recipe = job.recipe
         self.net, self.optimizer = machine.prepared(engine, net, optimizer(self.trained, recipe, job.model))
         self.in_a_row, self.spare = 0, recipe.skip_nonfinite
+        self.kept: Kept | None = None  # of the first forward here
 
     @property
     def moments(self) -> torch.optim.Optimizer:
@@ -81,7 +84,8 @@ class Updater:
         inputs, targets = fetch().to(self.engine.device)
         torch.manual_seed(keyed(self.job.recipe.seed, "noise", number, k, self.engine.process_index))
         with machine.summed_gradients(self.engine, self.net, last=k == len(window) - 1):
-            losses = self.task.losses(self.net(inputs), targets)
+            with self._counting(len(inputs)):
+                losses = self.task.losses(self.net(inputs), targets)
             if not self.shards.has(window[k]):
                 losses = losses * 0  # a borrowed row: it keeps this process in step and counts for nothing
             # DDP takes the mean over processes, the window wants the sum
@@ -89,6 +93,16 @@ class Updater:
         bad = torch.nonzero(~torch.isfinite(losses.detach())).flatten().tolist()
         lost += self.shards.mine(window[k])[bad].tolist() if self.shards.has(window[k]) else []
         return float(losses.detach().double().sum())
+
+    @contextmanager
+    def _counting(self, examples: int) -> Iterator[None]:
+        """The first forward also tells what it keeps."""
+        if self.kept is not None:
+            yield
+            return
+        with counted(self.net) as self.kept:
+            yield
+        self.kept.examples = examples
 
     def _clipped(self) -> float:
         """The global norm of the gradient, which is scaled down to ``clip`` where it is larger."""
