@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-import inarch
 from inarch.data import ImageSet, Table, Transform
 from inarch.errors import ConfigError, Incomplete, Mismatch, nearest
+from inarch.planting import planting
 from inarch.recipe import Recipe
 from inarch.run import Card, Run
 from inarch.tasks import task_of
@@ -52,7 +52,7 @@ def rebuild(run: str | Path, device: str = "cpu") -> Rebuilt:
     kind = task_of(recipe)
     backbone = kind.load(recipe, card, found.locate(recipe.backbone, card.base))
     model = backbone.model.double() if recipe.precision == "fp64" else backbone.model
-    extra = inarch.load(model, found.adapter)
+    extra = planting(recipe.method_config()).load(model, found.adapter, recipe.seed)
     if (extra.get("classes"), extra.get("preprocess")) != ([*card.classes], card.preprocess):
         raise Mismatch(f"{found.adapter} and {found.card_file} disagree on classes or preprocessing; restore the run folder")
     net = kind.net(model, recipe).to(where).eval()

@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 
-import inarch
 from inarch import provenance
-from inarch.checkpoint import read_card
+from inarch.container import container_of
 from inarch.data import workers_alive
 from inarch.errors import ConfigError, InarchError, Incomplete
+from inarch.planting import planting
 from inarch.recipe import Recipe
 from inarch.reporting.results import line
 from inarch.run import Card, Run
@@ -154,7 +154,7 @@ def _finish(loop: Loop, run: Run, found: dict[str, Any], metrics: dict[str, Any]
     job, task, card = loop.job, loop.task, loop.job.card
     extra = {"classes": [*card.classes], "preprocess": card.preprocess, "multilabel": card.multilabel,
              "backbone": card.backbone["address"]}
-    inarch.save(job.model, run.adapter, extra=extra)
+    planting(job.recipe.method_config()).save(job.model, run.adapter, extra)
     more = task.keep(run, found, metrics)
     overrides = recorded(run)
     run.write_result(_result(loop, run, metrics) | more | ({"overrides": overrides} if overrides else {}))
@@ -177,13 +177,14 @@ def _report(job: Job, run: Run, progress: Progress) -> None:
 
 def _result(loop: Loop, run: Run, metrics: dict[str, Any]) -> dict[str, Any]:
     job, recipe, card, engine = loop.job, loop.recipe, loop.job.card, loop.engine
-    head = sum(p.numel() * p.element_size() for name, p in job.trained.items() if not name.startswith("inarch."))
+    thawed = {*container_of(job.model).scion("default").thawed}
+    head = sum(p.numel() * p.element_size() for name, p in job.trained.items() if name in thawed)
     best = loop.state.best
     return {
         "format": 1, "command": provenance.command(), "recipe": _plain(recipe.model_dump()), "method": recipe.method,
         "config": recipe.method_config().fields(), "backbone": card.backbone, "count": card.count,
         "data": job.task.facts(),
-        "adapter_bytes": read_card(run.adapter)["bytes"], "head_bytes": head, "metrics": metrics,
+        "adapter_bytes": planting(recipe.method_config()).size(run.adapter), "head_bytes": head, "metrics": metrics,
         "epochs": recipe.epochs, "epoch": best.epoch if best else recipe.epochs, "selection": recipe.selection,
         "saved_bytes": loop.kept.bytes, "saved_examples": loop.kept.examples,
         "seconds": round(loop.state.seconds, 3), "skipped_updates": loop.state.skipped, "seed": recipe.seed,

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
-from inarch import container
-from inarch.counting import count
 from inarch.errors import CannotGraft, ConfigError, DataError
 from inarch.fingerprint import fingerprint
-from inarch.grafting import graft
+from inarch.planting import Planting, planting
 from inarch.provenance import now, versions
 from inarch.recipe import Recipe
 from inarch.run import Card, relative
@@ -47,33 +44,29 @@ def grafted(recipe: Recipe, model: nn.Module) -> nn.Module:
     """The model with the recipe's method on it, drawn from the recipe's seed; refuses when anything else would train."""
     if recipe.precision == "fp64":
         model = model.double()
-    method = recipe.method_config()
+    ours = planting(recipe.method_config())
     thaw = tuple(role for role in recipe.thaw if not (role == "head" and recipe.method.lower() in HEADED))
-    with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(recipe.seed)
-        graft(model, method, thaw=thaw)
-    _assert_trained(model)
+    ours.plant(model, thaw, recipe.seed)
+    _assert_trained(model, ours)
     return model
 
 
-def _assert_trained(model: nn.Module) -> None:
-    """What requires a gradient is the container's and what was thawed: no more (a forgotten freeze) and no less."""
-    scion = container.container_of(model).scion("default")
-    owned = {id(p) for p in scion.trained().values()}
-    wanted = {name for name, p in model.named_parameters() if id(p) in owned} | set(scion.thawed)
+def _assert_trained(model: nn.Module, ours: Planting) -> None:
+    """What requires a gradient is the method's own and what was thawed: no more (a forgotten freeze) and no less."""
+    wanted = ours.trained(model)
     found = {name for name, p in model.named_parameters() if p.requires_grad}
-    if wanted != found or (scion.method.trains and not found):
+    if wanted != found or (ours.method.trains and not found):
         odd = ", ".join(sorted(wanted ^ found)[:10]) or "nothing"
         raise CannotGraft(f"the tensors that would train are not those of the method and its thawed roles; they differ in: {odd}")
 
 
 def _card(start: Start, task: Task, identity: dict[str, str], model: nn.Module) -> Card:
-    backbone = task.backbone
+    backbone, counted = task.backbone, planting(start.recipe.method_config()).count(model).to_json()
     return Card(
         base=relative(start.run.folder), **task.card(),
         backbone={"address": backbone.address, "image_size": backbone.image_size, "library": backbone.library,
                   "source": backbone.source},
-        fingerprint=identity, count=count(model).to_json(), processes=start.engine.num_processes, started=now(), versions=versions(),
+        fingerprint=identity, count=counted, processes=start.engine.num_processes, started=now(), versions=versions(),
     )
 
 
