@@ -4,6 +4,7 @@
     [recipe]            epochs = 10                  common to all tasks
     [rates]             default = [1e-2, 1e-3]       full = [1e-4]
     [tasks.eurosat10]   data = "eurosat10.npz"       group = "specialised"       recipe = { image_size = 64 }
+    [settings.lora]     thaw = ["biases"]            set = { rank = 128 }         what a method has of its own
     [about]             papers, protocol, layout, reader, download: in words
 """
 
@@ -21,11 +22,14 @@ from inarch.methods.registry import known, method_named
 from inarch.suites.suite import ROOT, Suite, SuiteTask
 from inarch.toml import read_toml
 
-KEYS = {"title": str, "backbone": str, "seeds": list, "methods": list, "recipe": dict, "rates": dict, "tasks": dict, "about": dict}
+KEYS = {"title": str, "backbone": str, "seeds": list, "methods": list, "recipe": dict, "rates": dict, "tasks": dict,
+        "settings": dict, "about": dict}
 TASK_KEYS = {"data": str, "group": str, "recipe": dict, "download": str}
 ABOUT = {"papers", "protocol", "layout", "reader", "download"}
 RATES = (1e-2, 3e-3, 1e-3)
-OURS = {"data", "backbone", "method", "set", "seed", "lr", "out"}  # the suite says them elsewhere, or the comparison does
+OURS = frozenset({"data", "backbone", "method", "set", "seed", "lr", "out"})  # the suite says them elsewhere, or the comparison does
+ELSEWHERE = {"data": "give it to the task", "backbone": "give it at the top", "lr": "give rates", "seed": "give seeds",
+             "method": "give methods", "set": "give it to the settings of a method"}
 NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
 WORDS: dict[Any, str] = {str: "a text", list: "a list", dict: "a table"}
 
@@ -38,11 +42,12 @@ def read_suite(file: Path) -> Suite:
         if not fields.get(key):
             raise ConfigError(f"{where}: {key} is missing or empty; a suite has a title, a backbone and at least one [tasks.NAME]")
     _inside(f"{where}: backbone", fields["backbone"], absolute=True)
-    recipe = _recipe(where, fields.get("recipe", {}))
     suite = Suite(
-        file.stem, fields["title"], fields["backbone"], tuple(_task(where, name, task) for name, task in fields["tasks"].items()),
-        recipe, _seeds(where, fields.get("seeds", [0, 1, 2])), _rates(where, fields.get("rates", {})),
-        tuple(_method(f"{where}: methods", name) for name in fields.get("methods", [])), _about(where, fields.get("about", {})))
+        name=file.stem, title=fields["title"], backbone=fields["backbone"], recipe=_recipe(where, fields.get("recipe", {})),
+        tasks=tuple(_task(where, name, task) for name, task in fields["tasks"].items()),
+        seeds=_seeds(where, fields.get("seeds", [0, 1, 2])), rates=_rates(where, fields.get("rates", {})),
+        methods=tuple(_method(f"{where}: methods", name) for name in fields.get("methods", [])),
+        settings=_settings(where, fields.get("settings", {})), about=_about(where, fields.get("about", {})))
     _accepted(where, suite)
     return suite
 
@@ -80,27 +85,32 @@ def _inside(what: str, address: str, absolute: bool = False) -> None:
                               "--data")
 
 
-def _recipe(where: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+def _recipe(where: str, fields: Mapping[str, Any], elsewhere: frozenset[str] = OURS) -> Mapping[str, Any]:
     from inarch.recipe import Recipe
 
-    for key in fields.keys() & OURS:
-        raise ConfigError(f"{where}: recipe.{key} is not the recipe's in a suite; {_elsewhere(key)}")
-    _known(f"{where}: recipe", fields, Recipe.model_fields.keys() - OURS)
+    for key in sorted(fields.keys() & elsewhere):
+        raise ConfigError(f"{where}: {key} is not the recipe's in a suite; {ELSEWHERE.get(key, 'the comparison decides it: leave it out')}")
+    _known(f"{where}: recipe", fields, Recipe.model_fields.keys() - elsewhere)
     return MappingProxyType(dict(fields))
 
 
-def _elsewhere(key: str) -> str:
-    places = {"data": "give it to the task", "backbone": "give it at the top", "lr": "give rates.default", "seed": "give seeds",
-              "method": "give methods"}
-    return places.get(key, "the comparison decides it: leave it out")
+def _settings(where: str, tables: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    for name, fields in tables.items():
+        if not isinstance(fields, dict):
+            raise ConfigError(f"{where}: settings.{name} is {fields!r}; expected a table [settings.{name}] of recipe fields")
+    return MappingProxyType({_method(f"{where}: settings", name): _recipe(f"{where}: settings.{name}", fields, OURS - {"set"})
+                             for name, fields in tables.items()})
 
 
 def _accepted(where: str, suite: Suite) -> None:
-    """What the recipe itself says of the fields of every task: types, ranges, contradictions."""
+    """What the recipe itself says of the fields of every task and of every method's own: types, ranges, contradictions."""
     from inarch.recipe import Recipe
 
     for task in suite.tasks:
         Recipe.parse(suite.fields(task, "."), f"{where}: tasks.{task.name}")
+    for method in suite.settings:
+        for task in suite.tasks[:1] if ":" not in method else ():
+            Recipe.parse(suite.fields(task, ".", method) | {"method": method}, f"{where}: settings.{method}")
 
 
 def _seeds(where: str, seeds: list[Any]) -> tuple[int, ...]:

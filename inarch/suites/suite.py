@@ -1,6 +1,6 @@
 """A suite: tasks that belong together, the recipe and backbone that they share, and what is tried on each of them.
 
-    fields of one run = recipe of the suite, over it those of the task, data and backbone below the root of the data
+    fields of one run = recipe of the suite, over it what the method has of its own, over it the task's; data and backbone below the root
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ class SuiteTask:
 
 @dataclass(frozen=True)
 class Suite:
-    """``rates``: learning rates to try on validation, by method; ``default`` holds for those that are not named."""
+    """``rates``: learning rates to try on validation, by method; ``default`` holds for those that are not named.
+
+    ``settings``: recipe fields that a method has of its own here, ``set`` among them (its published size), by method.
+    """
 
     name: str
     title: str
@@ -38,6 +41,7 @@ class Suite:
     seeds: tuple[int, ...] = (0, 1, 2)
     rates: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: NOTHING)
     methods: tuple[str, ...] = ()
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: NOTHING)
     about: Mapping[str, str] = field(default_factory=lambda: NOTHING)
 
     @property
@@ -49,9 +53,10 @@ class Suite:
     def rates_of(self, method: str) -> tuple[float, ...]:
         return self.rates.get(method, self.rates["default"])
 
-    def fields(self, task: SuiteTask, root: str | Path) -> dict[str, Any]:
-        """Recipe fields of a run on ``task``, its data below ``root``: all but the method, its rate and the seed."""
-        return {**self.recipe, **task.recipe, "data": below(task.data, root), "backbone": self.backbone.replace(ROOT, str(root))}
+    def fields(self, task: SuiteTask, root: str | Path, method: str = "") -> dict[str, Any]:
+        """Recipe fields of a run on ``task``, its data below ``root``: all but the method's name, its rate and the seed."""
+        own = self.settings.get(method, NOTHING)
+        return {**self.recipe, **own, **task.recipe, "data": below(task.data, root), "backbone": self.backbone.replace(ROOT, str(root))}
 
 
 def below(address: str, root: str | Path) -> str:

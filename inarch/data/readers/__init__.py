@@ -12,6 +12,7 @@ from typing import Any
 from inarch.data.draft import Draft, Options
 from inarch.data.images import shown
 from inarch.data.readers.arrays import read_digits, read_npz
+from inarch.data.readers.fgvc import is_fgvc, read_fgvc
 from inarch.data.readers.folder import read_folder
 from inarch.data.readers.hub import PREFIX, is_saved, read_hub
 from inarch.data.readers.listing import read_listing
@@ -48,6 +49,7 @@ PATHS = (
     Kind("table.csv or table.jsonl (path, label)", _file(".csv", ".jsonl", ".ndjson"), read_listing, ROWS),
     Kind("a folder saved by datasets", is_saved, read_hub, COLUMNS),
     Kind("a VTAB-1k folder (train800.txt, val200.txt, test.txt)", is_vtab, read_vtab, frozenset({"protocol"})),
+    Kind("an FGVC folder in VPT's split (train.json, val.json, test.json)", is_fgvc, read_fgvc),
     Kind("a folder of class folders, or of train/, val/, test/ with class folders", Path.is_dir, read_folder),
 )
 
