@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from inarch.errors import ConfigError, nearest
+from inarch.errors import ConfigError
 from inarch.methods.registry import known, method_named
+from inarch.suites.strict import known as known_keys
+from inarch.suites.strict import typed
 from inarch.suites.suite import ROOT, Suite, SuiteTask
 from inarch.toml import read_toml
 
@@ -31,13 +33,12 @@ OURS = frozenset({"data", "backbone", "method", "set", "seed", "lr", "out"})  # 
 ELSEWHERE = {"data": "give it to the task", "backbone": "give it at the top", "lr": "give rates", "seed": "give seeds",
              "method": "give methods", "set": "give it to the settings of a method"}
 NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
-WORDS: dict[Any, str] = {str: "a text", list: "a list", dict: "a table"}
 
 
 def read_suite(file: Path) -> Suite:
     """The suite in a TOML file; raises ``ConfigError`` naming the file, the key, what was found and what was expected."""
     where, fields = str(file), read_toml(file)
-    _typed(where, fields, KEYS)
+    typed(where, fields, KEYS)
     for key in ("title", "backbone", "tasks"):
         if not fields.get(key):
             raise ConfigError(f"{where}: {key} is missing or empty; a suite has a title, a backbone and at least one [tasks.NAME]")
@@ -52,24 +53,11 @@ def read_suite(file: Path) -> Suite:
     return suite
 
 
-def _typed(where: str, fields: Mapping[str, Any], keys: Mapping[str, type]) -> None:
-    _known(where, fields, keys)
-    for key, value in fields.items():
-        if not isinstance(value, keys[key]):
-            raise ConfigError(f"{where}: {key} is {value!r}; expected {WORDS[keys[key]]}")
-
-
-def _known(where: str, found: Iterable[str], keys: Iterable[str]) -> None:
-    for key in found:
-        if key not in keys:
-            raise ConfigError(f"{where}: unknown key {key!r}; {nearest(key, keys)}")
-
-
 def _task(where: str, name: str, fields: Any) -> SuiteTask:
     here = f"{where}: tasks.{name}"
     if not NAME.fullmatch(name) or not isinstance(fields, dict):
         raise ConfigError(f"{here} is {fields!r}; expected a table [tasks.NAME], its name of letters, digits, - and _")
-    _typed(here, fields, TASK_KEYS)
+    typed(here, fields, TASK_KEYS)
     if not fields.get("data"):
         raise ConfigError(f"{here}: data is missing; expected an address below the root of the data, such as 'eurosat10.npz'")
     _inside(f"{here}: data", fields["data"])
@@ -90,7 +78,7 @@ def _recipe(where: str, fields: Mapping[str, Any], elsewhere: frozenset[str] = O
 
     for key in sorted(fields.keys() & elsewhere):
         raise ConfigError(f"{where}: {key} is not the recipe's in a suite; {ELSEWHERE.get(key, 'the comparison decides it: leave it out')}")
-    _known(f"{where}: recipe", fields, Recipe.model_fields.keys() - elsewhere)
+    known_keys(f"{where}: recipe", fields, Recipe.model_fields.keys() - elsewhere)
     return MappingProxyType(dict(fields))
 
 
@@ -143,5 +131,5 @@ def _method(where: str, name: Any) -> str:
 
 
 def _about(where: str, fields: Mapping[str, Any]) -> Mapping[str, str]:
-    _typed(f"{where}: about", fields, dict.fromkeys(ABOUT, str))
+    typed(f"{where}: about", fields, dict.fromkeys(ABOUT, str))
     return MappingProxyType(dict(fields))
