@@ -94,6 +94,9 @@ def _missing(rows: Rows) -> Iterator[str]:
             seeds = ", ".join(str(result.seed) for result in row.results if result.score is None)
             yield (f"{_called(row)}: no test {row.first.metric} for seed {seeds}; the mean over the others would be another "
                    "number, so none is printed")
+        if row.failed:
+            told = "; ".join(f"seed {failure.seed} failed ({failure.reason})" for failure in row.failed)
+            yield f"{_called(row)}: {told}; the mean over the others would be another number, so none is printed"
 
 
 def _uneven(rows: Rows) -> Iterator[str]:
@@ -104,7 +107,7 @@ def _uneven(rows: Rows) -> Iterator[str]:
     for data, own in by_data.items():
         every = sorted({seed for row in own for seed in row.seeds})
         for row in own:
-            absent = [str(seed) for seed in every if seed not in row.seeds]
+            absent = [str(seed) for seed in every if seed not in (*row.seeds, *(failure.seed for failure in row.failed))]
             if absent:
                 yield f"{_called(row)}: no run with seed {', '.join(absent)}, which other rows on {data} have"
 

@@ -34,7 +34,9 @@ p { margin: .5rem 0; max-width: 46rem; }
 table { border-collapse: collapse; font-size: .92rem; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); }
 th { color: var(--quiet); font-weight: 600; }
+th, td { overflow-wrap: break-word; }
 th[scope=row] { white-space: nowrap; }
+thead + tbody th[scope=row] { white-space: normal; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .plot { display: block; height: auto; margin: .5rem 0 1rem; }
 .shrinks { max-width: 100%; min-width: 34rem; }
@@ -49,6 +51,9 @@ pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px
   font-size: .84rem; }
 summary { cursor: pointer; color: var(--mark); }
 """
+
+SEALED = ("""<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">"""
+          """<link rel="icon" href="data:,">""")  # nothing is fetched, whatever a name might smuggle in
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,15 @@ class Code:
     text: str
 
 
-Block = str | Table | Gallery | Code | Plot
+@dataclass(frozen=True)
+class Folded:
+    """Blocks folded away under ``summary``."""
+
+    summary: str
+    blocks: tuple[Block, ...]
+
+
+Block = str | Table | Gallery | Code | Plot | Folded
 
 
 @dataclass(frozen=True)
@@ -102,7 +115,7 @@ def to_html(page: Page) -> str:
     sections = "".join(f"<section>\n<h2>{_e(title)}</h2>\n" + "\n".join(map(_html, blocks)) + "\n</section>\n"
                        for title, blocks in page.sections)
     return (f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{_e(page.title)}</title>\n'
+            f'<meta name="viewport" content="width=device-width, initial-scale=1">\n{SEALED}\n<title>{_e(page.title)}</title>\n'
             f'<style>{STYLE}</style>\n</head>\n<body>\n<h1>{_e(page.title)}</h1>\n<p class="lead">{_e(page.lead)}</p>\n'
             f'<div class="tiles">{tiles}</div>\n{sections}</body>\n</html>\n')
 
@@ -119,6 +132,8 @@ def _html(block: Block) -> str:
             return f"<details><summary>{_e(block.summary)}</summary><pre>{_e(block.text)}</pre></details>"
         case Plot():
             return _html_plot(block)
+        case Folded():
+            return f"<details><summary>{_e(block.summary)}</summary>{''.join(map(_html, block.blocks))}</details>"
 
 
 def _html_plot(plot: Plot) -> str:
@@ -179,3 +194,5 @@ def _markdown(block: Block) -> str:
             return f"{markdown.escaped(block.summary)}:\n\n{fence}\n{block.text.rstrip()}\n{fence}"
         case Plot():
             return f"*{markdown.escaped(block.alt)}: see report.html*"
+        case Folded():
+            return "\n\n".join([f"{markdown.escaped(block.summary)}:", *map(_markdown, block.blocks)])

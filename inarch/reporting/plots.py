@@ -20,17 +20,18 @@ Series = tuple[list[int], list[float]]  # epochs and values
 
 @dataclass(frozen=True)
 class Ink:
-    """The colours of a page: text, faint lines, paper, and the ones that carry data."""
+    """The colours of a page: text, quieter marks, faint lines, paper, and the ones that carry data."""
 
     text: str
+    quiet: str
     faint: str
     paper: str
     lines: tuple[str, str]
     ramp: tuple[str, str, str]  # from none to all
 
 
-LIGHT = Ink("#1f2328", "#d8dee4", "#ffffff", ("#0b62c4", "#c2410c"), ("#ffffff", "#7fb2e8", "#0a3f7f"))
-DARK = Ink("#e6edf3", "#363c44", "#15191f", ("#6cb0ff", "#ff9d5c"), ("#15191f", "#24639f", "#a9d3ff"))
+LIGHT = Ink("#1f2328", "#59636e", "#d8dee4", "#ffffff", ("#0b62c4", "#c2410c"), ("#ffffff", "#7fb2e8", "#0a3f7f"))
+DARK = Ink("#e6edf3", "#9aa5b1", "#363c44", "#15191f", ("#6cb0ff", "#ff9d5c"), ("#15191f", "#24639f", "#a9d3ff"))
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,14 @@ def curves(lines: Sequence[Mapping[str, Any]], metric: str) -> Plot:
     wide = bool(series[f"val {metric}"][0])
 
     def draw(ink: Ink) -> Any:
-        figure = _figure(ink, (9.0 if wide else 5.0, 3.1))
+        figure = new_figure(ink, (9.0 if wide else 5.0, 3.1))
         axes = figure.subplots(1, 1 + wide, squeeze=False)[0]
         _panel(axes[0], ink, {name: series[name] for name in ("train loss", "val loss")})
         if wide:
             _panel(axes[1], ink, {f"val {metric}": series[f"val {metric}"]}, at=1)
         return figure
 
-    return _plot("Training curves: loss and validation score over epochs", draw, dpi=160)
+    return plot_of("Training curves: loss and validation score over epochs", draw, dpi=160)
 
 
 def _series(lines: Sequence[Mapping[str, Any]], value: Callable[[Mapping[str, Any]], float | None]) -> Series:
@@ -76,7 +77,7 @@ def _panel(axes: Any, ink: Ink, series: Mapping[str, Series], at: int = 0) -> No
     axes.grid(color=ink.faint, linewidth=0.6)
     axes.legend(frameon=False, labelcolor=ink.text, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
-    _tint(axes, ink)
+    tint(axes, ink)
 
 
 def confusion(counts: NDArray[np.integer[Any]], classes: Sequence[str]) -> Plot:
@@ -88,18 +89,18 @@ def confusion(counts: NDArray[np.integer[Any]], classes: Sequence[str]) -> Plot:
         cell = 0.5 if n <= 12 else 0.34 if n <= 30 else 0.235 if n <= NAMED else 7.0 / n
         named = n <= NAMED
         margin = 0.5 + 0.085 * max(map(len, map(_short, classes))) * named * (2 if n > 30 else 1)
-        figure = _figure(ink, (n * cell + margin, n * cell + margin))
+        figure = new_figure(ink, (n * cell + margin, n * cell + margin))
         axes = figure.subplots()
         axes.imshow(shares, cmap=_ramp(ink), vmin=0, vmax=1, interpolation="nearest", aspect="equal")
         axes.set(xlabel="predicted", ylabel="true")
         if named:
             _names(axes, classes, size=9 if n <= 12 else 8 if n <= 30 else 7, around=n > 30)
             _numbers(axes, counts, shares, _ramp(ink), size=9 if n <= 12 else 7.5 if n <= 30 else 6)
-        _tint(axes, ink)
+        tint(axes, ink)
         return figure
 
     alt = f"Confusion matrix of {n} classes: true class down, predicted class across"
-    return _plot(alt, draw, dpi=160 if n <= 30 else 120, scrolls=True)
+    return plot_of(alt, draw, dpi=160 if n <= 30 else 120, scrolls=True)
 
 
 def _names(axes: Any, classes: Sequence[str], size: float, around: bool) -> None:
@@ -133,18 +134,18 @@ def _ramp(ink: Ink) -> Any:
     return LinearSegmentedColormap.from_list("shares", ink.ramp)
 
 
-def _figure(ink: Ink, size: tuple[float, float]) -> Any:
+def new_figure(ink: Ink, size: tuple[float, float], layout: str | None = "constrained") -> Any:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
         raise need("matplotlib", "report") from None
-    figure = Figure(figsize=size, layout="constrained", facecolor=ink.paper)
+    figure = Figure(figsize=size, layout=layout, facecolor=ink.paper)
     FigureCanvasAgg(figure)  # drawn without a display and without pyplot's global state
     return figure
 
 
-def _tint(axes: Any, ink: Ink) -> None:
+def tint(axes: Any, ink: Ink) -> None:
     axes.set_facecolor(ink.paper)
     axes.tick_params(colors=ink.text, length=2)
     axes.xaxis.label.set_color(ink.text)
@@ -153,7 +154,7 @@ def _tint(axes: Any, ink: Ink) -> None:
         spine.set_color(ink.faint)
 
 
-def _plot(alt: str, draw: Callable[[Ink], Any], dpi: int, scrolls: bool = False) -> Plot:
+def plot_of(alt: str, draw: Callable[[Ink], Any], dpi: int, scrolls: bool = False) -> Plot:
     light, dark = draw(LIGHT), draw(DARK)
     return Plot(alt, _png(light, dpi), _png(dark, dpi), round(light.get_figwidth() * 96), scrolls)
 

@@ -1,31 +1,25 @@
-"""Finished runs as numbers for one table: ``result.json`` read strictly, with everything that makes two of them differ.
-
-A run folder, a result file, or a folder of either is read; what cannot be used is named with the reason, never dropped silently.
-"""
+"""Finished runs as numbers for one table: ``result.json`` read strictly, with everything that makes two of them differ."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from inarch import files
 from inarch.backbones.address import WEIGHTS
-from inarch.errors import ConfigError, Corrupt, DataError, InarchError
-from inarch.places import place
+from inarch.errors import ConfigError, Corrupt
 from inarch.reporting.shots import Shots, shots_of
 from inarch.reporting.tasks import of_tasks
+from inarch.seal import SEAL
 
 FORMAT = 1
 SEEN, UNKNOWN = "†", "‡"  # the backbone was pre-trained on images of this set; whether it was is not recorded
 EMBEDDED = "mini-vit"
 RECORD = WEIGHTS / EMBEDDED / "origin.json"  # ships with the weights
-RESULT = "result.json"
-UNFINISHED = ("run.json", "recipe.toml")  # a folder that holds one of these is a run
 EXPECTED: dict[str, type | tuple[type, ...]] = {
     "format": int, "recipe": dict, "method": str, "config": dict, "backbone": dict, "data": dict, "count": dict,
     "metrics": dict, "epochs": int, "seconds": (int, float), "seed": int,
@@ -76,65 +70,30 @@ class Result:
     part: str = "test"  # where ``score`` was taken: validation for a task without a test part of its own
     shots: Shots | None = None  # of a few-shot run
     mean: float | None = None  # of all tasks of the run, where it has several
+    name: str = ""  # the method's, as the recipe says it
+    address: str = ""  # the backbone's
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    saved: float | None = None  # bytes kept for backward, per example of the first micro-batch; None where the run did not count them
+    sealed: bool = False  # it would show if somebody had changed it
+    trial: bool = False  # one of the runs that choose a setting on validation: it leaves the test part alone
+
+    @property
+    def headline(self) -> float | None:
+        """What a run is judged by: the harmonic mean where it has base and novel classes, else its score."""
+        return self.score if self.shots is None or self.shots.novel is None else self.shots.harmonic
 
 
-@dataclass(frozen=True)
-class Found:
-    """Results, what could not be used, and records of pre-training that lay among them."""
-
-    results: tuple[Result, ...]
-    problems: tuple[str, ...]
-    sets_seen: tuple[str, ...] | None
-
-
-def read_all(paths: Sequence[str | Path]) -> Found:
-    """Everything below ``paths``, each file once; raises ``DataError`` when there is no result at all."""
-    results: list[Result] = []
-    problems: list[str] = []
-    seen = None
-    for path in dict.fromkeys(Path(os.path.abspath(f)) for p in paths for f in _candidates(place(p))):
-        try:
-            fields = _fields(path)
-            if _is_pretraining(fields):
-                seen = _names(fields, path)
-            else:
-                results += results_of(fields, path)
-        except InarchError as problem:
-            problems.append(str(problem))
-    if not results:
-        raise DataError("nothing to compare: " + ("; ".join(problems) or f"no .json file below {', '.join(map(str, paths))}"))
-    return Found(tuple(results), tuple(problems), seen)
-
-
-def _candidates(path: Path) -> Iterator[Path]:
-    """Files to read: of a run folder its result alone, of any other folder every ``.json`` below it, links not followed."""
-    if not path.exists():
-        raise DataError(f"{path}: no such file or folder; give run folders, result.json files or a folder of them")
-    if path.is_file():
-        yield path
-        return
-    for folder, below, names in os.walk(path):
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        if RESULT in names or any(name in names for name in UNFINISHED):
-            below.clear()
-            yield Path(folder, RESULT)
-        else:
-            yield from (Path(folder, name) for name in sorted(names) if name.endswith(".json") and not name.startswith("."))
-
-
-def _fields(path: Path) -> dict[str, Any]:
-    if path.name == RESULT and not path.exists():
-        raise DataError(f"{path.parent}: the run has no {RESULT}, it has not finished; resume it, or leave it out")
+def read_fields(path: Path) -> dict[str, Any]:
     return files.parse_json(files.read(path, cap=1 << 26), path)
 
 
-def _is_pretraining(fields: Mapping[str, Any]) -> bool:
+def is_pretraining(fields: Mapping[str, Any]) -> bool:
     return "sets_seen" in fields and "recipe" not in fields
 
 
 def pretraining(path: Path) -> tuple[str, ...]:
     """The data sets that a backbone's record of pre-training names."""
-    return _names(_fields(path), path)
+    return names_of(read_fields(path), path)
 
 
 def embedded_record() -> tuple[str, ...] | None:
@@ -151,7 +110,7 @@ def mark(result: Result, record: tuple[str, ...] | None) -> str:
     return SEEN if result.data in seen else ""
 
 
-def _names(fields: Mapping[str, Any], path: Path) -> tuple[str, ...]:
+def names_of(fields: Mapping[str, Any], path: Path) -> tuple[str, ...]:
     names = want(fields, "sets_seen", list, path)
     if not all(isinstance(name, str) for name in names):
         raise Corrupt(f"{path}: sets_seen is {names!r:.60}; expected names of data sets")
@@ -173,20 +132,21 @@ def result_of(fields: Mapping[str, Any], path: Path) -> Result:
     recipe, data, backbone, count = (fields[key] for key in ("recipe", "data", "backbone", "count"))
     source = backbone.get("source", backbone)
     metric, score, val = _scores(fields["metrics"], path)
-    head = want(count, "head", int, path)
-    trainable = want(count, "trainable", int, path)
+    head, trainable = _counts(count, path)
     return Result(
         path=str(path), method=line(fields["method"], fields["config"]),
         data=str(data.get("dataset") or _data_name(want(data, "source", str, path))),
         data_sha=str(data.get("listing_sha256") or want(data, "sha256", str, path)),  # few-shot: every seed has images of its own
-        backbone=str(source.get("name") or recipe.get("backbone")), backbone_sha=source.get("sha256"),
+        backbone=str(source.get("name") or recipe.get("backbone")).removeprefix("./"), backbone_sha=source.get("sha256"),
         image_size=backbone.get("image_size") or recipe.get("image_size"), seed=fields["seed"],
         metric=metric, score=score, val=val,
         without_head=trainable - head, with_head=trainable, adapter_bytes=fields.get("adapter_bytes"),
         epoch_seconds=fields["seconds"] / fields["epochs"] if fields["epochs"] else None,
         settings=_settings(fields), selection=str(fields.get("selection")), hardware=str(fields.get("hardware")),
         commit=str(fields.get("commit")), finished=str(fields.get("finished")),
-        sets_seen=_names(source, path) if "sets_seen" in source else None, shots=shots_of(fields, path),
+        sets_seen=names_of(source, path) if "sets_seen" in source else None, shots=shots_of(fields, path),
+        name=fields["method"], address=str(backbone.get("address") or recipe.get("backbone")), recipe=recipe,
+        saved=_saved(fields, path), sealed=SEAL in fields, trial=recipe.get("test") is False,
     )
 
 
@@ -200,6 +160,26 @@ def want(fields: Mapping[str, Any], key: str, kind: type | tuple[type, ...], pat
     if not isinstance(fields[key], kinds) or isinstance(fields[key], bool):
         raise Corrupt(f"{path}: {key} is {fields[key]!r:.60}; expected {names}")
     return fields[key]
+
+
+def _counts(count: Mapping[str, Any], path: Path) -> tuple[int, int]:
+    """Numbers of the head and all that trained; ``Corrupt`` where they were counted by another convention than ours."""
+    head, trainable = want(count, "head", int, path), want(count, "trainable", int, path)
+    without = count.get("without_head", trainable - head)
+    if not 0 <= head <= trainable or without != trainable - head:
+        raise Corrupt(f"{path}: of {trainable} trained numbers {head} are the head's and {without} are not; these do not add up, so "
+                      "they follow another convention and cannot stand beside others: train again")
+    return head, trainable
+
+
+def _saved(fields: Mapping[str, Any], path: Path) -> float | None:
+    """Bytes per example; None where the run did not say, 0 where nothing trained."""
+    if "saved_bytes" not in fields:
+        return None
+    size, examples = (want(fields, key, int, path) for key in ("saved_bytes", "saved_examples"))
+    if size < 0 or examples < 0 or (size and not examples):
+        raise Corrupt(f"{path}: saved_bytes is {size} for {examples} examples; expected bytes of at least one example")
+    return size / examples if examples else 0.0
 
 
 def _scores(metrics: Mapping[str, Any], path: Path) -> tuple[str, float | None, float | None]:

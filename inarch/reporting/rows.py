@@ -1,6 +1,6 @@
 """Results of the same thing under several seeds, as one row: what is averaged, and what tells two rows apart.
 
-    mean = sum_s score_s / n,  [min, max] over the n seeds          no mean if a seed has no score
+    mean = sum_s score_s / n,  [min, max] over the n seeds          no mean if a seed has no score, or failed
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from inarch.reporting.failures import Failure
 from inarch.reporting.results import SEEN, UNKNOWN, Result
 from inarch.reporting.shots import Spread, spread
 
@@ -26,6 +27,7 @@ class Row:
     backbone: str
     setting: str = ""  # ``lr=0.01`` where another row differs in nothing but such settings
     mark: str = ""  # a footnote's sign, behind the score
+    failed: tuple[Failure, ...] = ()  # seeds without a result: as long as there are any, there is no mean
 
     @property
     def first(self) -> Result:
@@ -42,17 +44,26 @@ class Row:
 
     @property
     def mean(self) -> float | None:
-        return mean([result.score for result in self.results])
+        return mean([result.score for result in self.results] + self._gaps)
 
     @property
     def val(self) -> float | None:
         """Mean on validation, where every seed has it."""
-        return mean([result.val for result in self.results])
+        return mean([result.val for result in self.results] + self._gaps)
 
     @property
     def of_tasks(self) -> float | None:
         """Mean over all tasks of the runs, where they have several and every seed has it."""
-        return mean([result.mean for result in self.results])
+        return mean([result.mean for result in self.results] + self._gaps)
+
+    @property
+    def _gaps(self) -> list[float | None]:
+        return [None] * len(self.failed)
+
+    @property
+    def headline(self) -> Spread:
+        """What the row is judged by, over seeds: the harmonic mean where it has base and novel classes, else its score."""
+        return spread([result.headline for result in self.results] + self._gaps)
 
     @property
     def base(self) -> Spread | None:
@@ -73,7 +84,7 @@ class Row:
 
     def _shots(self, name: str) -> Spread | None:
         found = [result.shots for result in self.results if result.shots is not None]
-        return spread([getattr(shots, name) for shots in found]) if len(found) == len(self.results) else None
+        return spread([getattr(shots, name) for shots in found] + self._gaps) if len(found) == len(self.results) else None
 
     @property
     def span(self) -> tuple[float, float] | None:
@@ -89,12 +100,26 @@ class Row:
     def epoch_seconds(self) -> float | None:
         return mean([result.epoch_seconds for result in self.results])
 
+    @property
+    def kinds(self) -> set[str]:
+        """Of machines that its runs were made on."""
+        return {result.hardware for result in self.results}
+
+    @property
+    def saved(self) -> float | None:
+        """Bytes kept for backward, per example."""
+        return mean([result.saved for result in self.results])
+
     def score_text(self) -> str:
-        """``83.1 [82.7, 83.4]``; the one value of one seed; how many are missing where some are."""
+        """``83.1 [82.7, 83.4]``; the one value of one seed; how many are missing or failed where some are."""
         if self.mean is None or self.span is None:
-            return f"{GONE} ({self.missing} of {len(self.results)} missing)"
+            return f"{GONE} ({self._absent()} of {len(self.results) + len(self.failed)} {'failed' if self.failed else 'missing'})"
         between = f" [{percent(self.span[0])}, {percent(self.span[1])}]" if len(self.results) > 1 else ""
         return f"{percent(self.mean)}{self.mark}{between}"
+
+    def _absent(self) -> str:
+        missing = f"{self.missing} missing and " if self.missing and self.failed else ""
+        return f"{missing}{len(self.failed) or self.missing}"
 
     def to_json(self) -> dict[str, Any]:
         first, span = self.first, self.span
@@ -106,6 +131,7 @@ class Row:
             "seeds": [*self.seeds], "scores": [r.score for r in self.results], "val": [r.val for r in self.results],
             "missing": self.missing, "backbone_saw_data": {SEEN: True, UNKNOWN: None}.get(self.mark, False),
             "without_head": first.without_head, "with_head": first.with_head, "adapter_bytes": self.adapter_bytes,
+            "saved_bytes_per_example": self.saved, "failed": [f.seed for f in self.failed],
             "seconds_per_epoch": self.epoch_seconds, "commits": sorted({r.commit for r in self.results}),
             "hardware": sorted({r.hardware for r in self.results}), "files": [r.path for r in self.results],
         } | ({} if self.base is None else {"fewshot": self._few()})
