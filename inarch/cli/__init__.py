@@ -1,7 +1,7 @@
 """The command line: one small file per verb, nothing heavy imported before a verb runs, one clear message per error.
 
-Exit codes: 0 done, 2 configuration, 3 data, 4 checkpoint, 5 training diverged, 6 storage, 130 Ctrl-C, 143 SIGTERM,
-1 a bug in inarch, or a pipe that nobody reads.
+Exit codes: 0 done, 2 configuration, 3 data, 4 checkpoint, 5 training diverged, 6 storage, 7 data to be got by hand, 130 Ctrl-C,
+143 SIGTERM, 1 a bug in inarch, or a pipe that nobody reads.
 """
 
 from __future__ import annotations

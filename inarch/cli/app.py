@@ -19,9 +19,11 @@ VERBS = {
     "count": "How many numbers a method would train on a backbone.",
     "sites": "Every place of a backbone (or run) that can be adapted.",
     "check-data": "List everything that is wrong with a data set; change nothing.",
+    "data": "Data sets of the suites: how to get one, what is known of it.",
     "features": "Grid features of an image tower, stored once and read in training.",
     "compare": "One table of several runs.",
     "inspect": "What an adapter learned: singular values per layer.",
+    "cite": "BibTeX of the papers behind the methods.",
     "bench": "Step time and saved memory of the methods, as ratios to a frozen backbone.",
 }
 ABOUT = """Graft a few kilobytes of trained numbers onto a frozen vision transformer.

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 from inarch.errors import ConfigError, nearest
@@ -26,12 +27,17 @@ def load_suite(name_or_path: str | Path) -> Suite:
     {'natural': ('clothing10',), 'specialised': ('eurosat10',), 'structured': ('nlvr_xtop8', 'omniglot8')}
     """
     if str(name_or_path) in names():
-        return read_suite(HERE / f"{name_or_path}.toml")
+        return _packaged(str(name_or_path))
     file = Path(name_or_path).expanduser()
     if file.suffix == ".toml" and file.is_file():
         return read_suite(file)
     near = nearest(str(name_or_path), names())
     raise ConfigError(f"no suite {str(name_or_path)!r}; {near}; one of your own is the path of a .toml file")
+
+
+@lru_cache
+def _packaged(name: str) -> Suite:
+    return read_suite(HERE / f"{name}.toml")
 
 
 __all__ = ["Suite", "SuiteTask", "load_suite", "names"]

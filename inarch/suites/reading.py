@@ -94,11 +94,21 @@ def _accepted(where: str, suite: Suite) -> None:
     """What the recipe itself says of the fields of every task and of every method's own: types, ranges, contradictions."""
     from inarch.recipe import Recipe
 
+    Recipe.parse(suite.fields(SuiteTask("", "."), "."), f"{where}: recipe")
     for task in suite.tasks:
         Recipe.parse(suite.fields(task, "."), f"{where}: tasks.{task.name}")
     for method in suite.settings:
-        for task in suite.tasks[:1] if ":" not in method else ():
-            Recipe.parse(suite.fields(task, ".", method) | {"method": method}, f"{where}: settings.{method}")
+        if ":" not in method:
+            _whole(f"{where}: settings.{method}", suite.fields(suite.tasks[0], ".", method) | {"method": method})
+
+
+def _whole(where: str, fields: dict[str, Any]) -> None:
+    from inarch.recipe import Recipe
+
+    try:
+        Recipe.parse(fields, where)
+    except ConfigError as problem:  # of the method itself, which knows of no file
+        raise problem if str(problem).startswith(where) else ConfigError(f"{where}: {problem}") from None
 
 
 def _seeds(where: str, seeds: list[Any]) -> tuple[int, ...]:

@@ -72,14 +72,14 @@ def _open(datasets: Any, address: str | Path) -> dict[str, datasets.Dataset]:
         if isinstance(address, Path):
             found = datasets.load_from_disk(str(address))
         else:
-            found = _named(datasets, *address.removeprefix(PREFIX).split(":", 1))
+            found = named(datasets, *address.removeprefix(PREFIX).split(":", 1))
     except Exception as error:  # network, hub, cache and format errors of five packages share no base class
         reason = f"{type(error).__name__}: {error}"
         raise DataError(f"{shown(address)}: {reason}; check the name, the network and the cache") from error
     return {"train": found} if isinstance(found, datasets.Dataset) else dict(found)
 
 
-def _named(datasets: Any, name: str, config: str = "") -> Any:
+def named(datasets: Any, name: str, config: str = "") -> Any:
     """By name from the hub, or from the cache alone where nothing answers: ``datasets`` would try again for 20 seconds."""
     from inarch.backbones.hub import is_offline, told
 
