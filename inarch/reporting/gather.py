@@ -37,7 +37,7 @@ def read_all(paths: Sequence[str | Path]) -> Found:
     failures: list[Failure] = []
     problems: list[str] = []
     seen = None
-    for path in dict.fromkeys(Path(os.path.abspath(f)) for p in paths for f in _candidates(place(p))):
+    for path in map(_told, dict.fromkeys(Path(os.path.abspath(f)) for p in paths for f in _candidates(place(p)))):
         try:
             fields = _fields(path)
             if is_pretraining(fields):
@@ -67,6 +67,12 @@ def _candidates(path: Path) -> Iterator[Path]:
             yield Path(folder, RESULT)
         else:
             yield from (Path(folder, name) for name in sorted(names) if name.endswith(".json") and not name.startswith("."))
+
+
+def _told(path: Path) -> Path:
+    """As short as it can be said here: a page that is sent around need not tell where a checkout lay."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _fields(path: Path) -> dict[str, Any]:

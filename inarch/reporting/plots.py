@@ -6,7 +6,7 @@ import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,7 +134,7 @@ def _ramp(ink: Ink) -> Any:
     return LinearSegmentedColormap.from_list("shares", ink.ramp)
 
 
-def new_figure(ink: Ink, size: tuple[float, float], layout: str | None = "constrained") -> Any:
+def new_figure(ink: Ink, size: tuple[float, float], layout: Literal["constrained"] | None = "constrained") -> Any:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
