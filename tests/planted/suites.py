@@ -5,7 +5,8 @@ from planted import Fault
 READING, PUBLISHED, GETTING = "inarch/suites/reading.py", "inarch/suites/published/__init__.py", "inarch/suites/getting.py"
 TESTS = "tests/test_suites.py"
 FAULTS = [
-    Fault("a suite's data may lie outside the root", READING, 'if ".." in re.split', 'if False and ".." in re.split', f"{TESTS} -k wrong_in_a_file"),
+    Fault("a suite's data may lie outside the root", READING, 'if ".." in re.split', 'if False and ".." in re.split',
+          f"{TESTS} -k wrong_in_a_file"),
     Fault("the settings of a method are not tried as a recipe", READING, '        if ":" not in method:\n', "        if False:\n",
           f"{TESTS} -k wrong_in_a_file"),
     Fault("a task's own recipe is lost", "inarch/suites/suite.py", "**own, **task.recipe,", "**own,", f"{TESTS} -k ones_own"),
