@@ -78,11 +78,16 @@ class Comparison:
     @property
     def listing(self) -> Listing:
         """The rows as lines of text."""
-        return Listing(self.rows, self.failures)
+        return Listing(self.rows, self.lost)
 
     @property
     def matrix(self) -> Matrix:
-        return matrix(self.rows, self.groups, self.failures)
+        return matrix(self.rows, self.groups, self.lost)
+
+    @property
+    def lost(self) -> tuple[Failure, ...]:
+        """Failures that have a place in the tables: those that were no trials."""
+        return tuple(failure for failure in self.failures if not failure.trial)
 
     @property
     def tried(self) -> list[Tried]:
@@ -118,11 +123,11 @@ def compare(paths: Sequence[str | Path], *, groups: Mapping[str, Sequence[str]] 
     Raises ``DataError`` when a path is missing or holds no result at all, ``ConfigError`` when no one row is the reference.
     """
     found = read_all(paths)
-    finished, tries = trials.split(found.results)
+    finished, tries, lost = trials.split(found.results, found.failures)
     results, twice = distinct(finished)
     seen = embedded_record() if found.sets_seen is None else found.sets_seen
     marked = [dataclasses.replace(row, mark=mark(row.first, seen)) for row in rows_of(results)]
-    rows, failures, again = attach(marked, found.failures)
+    rows, failures, again = attach(marked, lost)
     told = dict.fromkeys(filter(None, (honesty.of(row.first.method) for row in rows)))
     made = Comparison(tuple(rows), (), found.problems, groups, tuple(failures), tuple(distinct(tries)[0]), reference)
     _ = made.contests  # a reference that is none is refused here

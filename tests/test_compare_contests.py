@@ -78,9 +78,9 @@ def test_a_row_with_a_seed_missing_meets_nobody_and_that_is_said(tmp_path: Path)
 
 
 def test_only_common_seeds_are_paired(tmp_path: Path) -> None:
-    found = of(tmp_path, *both(), result(**LINEAR, seed=1), result(**LINEAR, seed=7)).contests
+    found = of(tmp_path, *both(), result(**LINEAR, seed=1, test=0.5), result(**LINEAR, seed=7, test=0.5)).contests
     assert next(c for c in found.within if c.method == "Linear").found.n == 1
-    alone = of(tmp_path / "alone", *both(), result(**LINEAR, seed=7)).contests
+    alone = of(tmp_path / "alone", *both(), result(**LINEAR, seed=7, test=0.5)).contests
     assert any("no seed in common" in note for note in alone.notes)
 
 

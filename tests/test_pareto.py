@@ -53,7 +53,7 @@ def test_what_is_no_number_is_never_on_the_front_and_beats_nobody() -> None:
     assert front([(1, nan), (nan, 99), (2, 50), (float("inf"), 60)]) == [2]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=10))
 def test_every_point_is_on_the_front_or_beaten_by_one_that_is(points: list[tuple[int, int]]) -> None:
     best = front(points)
@@ -139,7 +139,7 @@ def boxes(points: list[tuple[float, float]]) -> list[Box]:
     return place(points, [(60.0, 11.0)] * len(points), BOUNDS)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(st.tuples(st.floats(10, 390), st.floats(10, 250)), min_size=1, max_size=10))
 def test_ten_names_never_cover_each_other(points: list[tuple[float, float]]) -> None:
     placed = boxes(points)

@@ -55,6 +55,9 @@ def attach(rows: Sequence[Row], failures: Sequence[Failure]) -> tuple[list[Row],
     """Rows that know which of their seeds failed; the failures that stand; a note for every one that a later run made good."""
     standing, notes, of_row = [], [], defaultdict(list)
     for failure in failures:
+        if failure.trial:
+            standing.append(failure)
+            continue
         own = [i for i, row in enumerate(rows) if _is_of(failure, row)]
         done = [result for i in own for result in rows[i].results if result.seed == failure.seed]
         if done:

@@ -5,6 +5,7 @@ A trial leaves the test part alone (``test = false`` in its recipe). Beside fini
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -38,10 +39,12 @@ class Tried:
                 "trials": [{"setting": setting, "val": val} for setting, val in self.outcomes]}
 
 
-def split(results: Sequence[Result]) -> tuple[list[Result], list[Result]]:
-    """Those to compare and the trials; where there are only trials, they are what is compared."""
+def split(results: Sequence[Result], failures: Sequence[Failure]) -> tuple[list[Result], list[Result], list[Failure]]:
+    """What to compare, the trials, and the failures; where there are only trials, they are what is compared, and none is a trial."""
     finished = [result for result in results if not result.trial]
-    return (finished, [result for result in results if result.trial]) if finished else ([*results], [])
+    if finished:
+        return finished, [result for result in results if result.trial], [*failures]
+    return [*results], [], [dataclasses.replace(failure, trial=False) for failure in failures]
 
 
 def tried(trials: Sequence[Result], rows: Sequence[Row], failures: Sequence[Failure]) -> list[Tried]:
