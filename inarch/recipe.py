@@ -67,6 +67,7 @@ class Recipe(BaseModel):
     # data
     val_fraction: Share = 0.2  # where the data brings no validation part; as VTAB-1k's 800 + 200
     test_fraction: Share = 0.0  # where the data brings no test part
+    split_seed: Annotated[int, Field(ge=0, lt=1 << 63)] | None = None  # draws the parts that the data does not bring; None: the seed
     image_column: str = ""  # tables: "": found by name
     label_column: str = ""
     multilabel: bool = False  # tables: several labels per image
@@ -169,6 +170,10 @@ class Recipe(BaseModel):
     def method_config(self) -> Method:
         """The method with its fields, as ``inarch.graft`` takes it."""
         return configured(self.method, self.set)
+
+    def drawn_by(self) -> int:
+        """The seed that draws the parts which the data does not bring."""
+        return self.seed if self.split_seed is None else self.split_seed
 
     def warmup(self) -> float:
         return self.epochs / 10 if self.warmup_epochs is None else self.warmup_epochs

@@ -1,39 +1,78 @@
-"""``inarch compare RUNS…``: one table of many runs, mean and range over seeds."""
+"""``inarch compare``: one table of many runs, mean and range over seeds; and the runner that trains what a table still lacks."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from inarch.cli.flags import settings
+from inarch.errors import ConfigError
+
+RUNNER = "Runner: train what is missing, then compare"
+SHOWN = "What is shown and written"
+
+
+def _runner(*names: str, help: str, metavar: str | None = None) -> Any:
+    return typer.Option(*names, help=help, metavar=metavar, show_default=False, rich_help_panel=RUNNER)
+
+
+def _shown(*names: str, help: str, metavar: str | None = None) -> Any:
+    return typer.Option(*names, help=help, metavar=metavar, show_default=False, rich_help_panel=SHOWN)
+
 
 def run(
-    runs: Annotated[list[str], typer.Argument(help="Run folders, result.json files, or folders that hold them.")],
-    matrix: Annotated[bool, typer.Option("--matrix", help="Methods down, data sets across (Markdown).")] = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
-    html: Annotated[str | None, typer.Option(metavar="FILE", show_default=False, help="Write the tables as one page.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print every number as JSON.")] = False,
+    runs: Annotated[list[str] | None, typer.Argument(help="Run folders, result.json files, or folders that hold them.")] = None,
+    data: Annotated[list[str] | None, _runner("--data", metavar="DATA", help="Data to train on (repeatable); with --suite, the root of "
+                                              "its data.")] = None,
+    suite: Annotated[str | None, _runner("--suite", metavar="NAME | FILE.toml", help="Tasks, recipe and rates of a suite: local, vtab-1k, "
+                                         "fgvc, ...")] = None,
+    backbone: Annotated[str | None, _runner("--backbone", help="Address of the backbone (default: the suite's).")] = None,
+    methods: Annotated[str | None, _runner("--methods", metavar="all | A,B,...", help="Methods, or every one that the backbone "
+                                           "takes.")] = None,
+    budget: Annotated[str | None, _runner("--budget", metavar="N", help="Trained numbers without the head, such as 100k: every method gets "
+                                          "the largest size within it.")] = None,
+    seeds: Annotated[int | None, _runner("--seeds", help="Seeds per method and data set (default: 3).")] = None,
+    trials: Annotated[int | None, _runner("--trials", help="Learning rates tried on validation, as many for all (default: 3).")] = None,
+    epochs: Annotated[int | None, _runner("--epochs", help="Of every run.")] = None,
+    image_size: Annotated[int | None, _runner("--image-size", help="Side of the images in pixels.")] = None,
+    set: Annotated[list[str] | None, _runner("--set", metavar="METHOD.KEY=VALUE | KEY=VALUE", help="A field of a method, or of every run's "
+                                             "recipe: arc.dropout=0.1 (repeatable).")] = None,
+    out: Annotated[str | None, _runner("--out", help="Folder of the comparison (default: runs/compare-NAME).")] = None,
+    results: Annotated[str | None, _runner("--results", help="Where the results are kept (default: below --out).")] = None,
+    workers: Annotated[int | None, _runner("--workers", help="Processes at a time (default: as many as cores and memory allow).")] = None,
+    cluster: Annotated[str | None, _runner("--cluster", metavar="ADDRESS", help="Of a Ray cluster: auto, ray://HOST:PORT, local.")] = None,
+    again: Annotated[bool, _runner("--again", help="Also try again what failed before.")] = False,
+    reference: Annotated[str | None, _shown("--reference", metavar="METHOD", help="Whom the others are tested against (default: the "
+                                            "best).")] = None,
+    matrix: Annotated[bool, _shown("--matrix", help="Methods down, data sets across (Markdown).")] = False,
+    markdown: Annotated[bool, _shown("--markdown", help="Print the table as Markdown.")] = False,
+    html: Annotated[str | None, _shown("--html", metavar="FILE", help="Write everything as one page.")] = None,
+    csv: Annotated[str | None, _shown("--csv", metavar="FILE", help="Write one line per run.")] = None,
+    latex: Annotated[str | None, _shown("--latex", metavar="FILE", help="Write the matrix for LaTeX (booktabs).")] = None,
+    json: Annotated[bool, _shown("--json", help="Print every number as JSON.")] = False,
 ) -> None:
     """One table of RUNS: method, data, test score over seeds, trained numbers with and without the head, file size, time.
 
-    Few-shot runs have base, novel and their harmonic mean.
+    Without RUNS, a runner: every method at a size within the budget, equal trials on validation, several seeds, one report.
 
     [bold]Examples[/bold]
 
     inarch compare runs/
 
-    inarch compare results/ --matrix
-
     inarch compare results/fewshot --html fewshot.html
+
+    inarch compare --data pets/ --backbone timm:vit_tiny_patch16_224 --methods all --budget 100k --seeds 3
+
+    inarch compare --suite local --data shared/data --budget 25008
+
+    Stopped and begun again, it goes on; a finished run is never repeated.
     """
-    from inarch.compare import compare
-
-    found = compare([Path(run) for run in runs])
-    if html is not None:
-        from inarch import files
-
-        files.write(Path(html), found.html().encode())
+    if bool(runs) == bool(data or suite):
+        raise ConfigError("give RUNS to compare, or --data (and --suite) to train what is to be compared; not both, not neither")
+    found = _trained(locals()) if data or suite else _read(runs or [], reference)
+    _write(found, {"html": html, "csv": csv, "latex": latex})
     if json:
         from json import dumps
 
@@ -44,3 +83,34 @@ def run(
         from rich.console import Console
 
         Console().print(found.table())
+
+
+def _read(runs: list[str], reference: str | None) -> Any:
+    from inarch.compare import compare
+
+    return compare([Path(run) for run in runs], reference=reference)
+
+
+def _write(found: Any, wanted: dict[str, str | None]) -> None:
+    from inarch import files
+
+    for kind, path in wanted.items():
+        if path is not None:
+            files.write(Path(path), getattr(found, kind)().encode())
+
+
+def _trained(flags: dict[str, Any]) -> Any:
+    """The runner; its report goes into the folder of the comparison."""
+    from rich.console import Console
+
+    from inarch.study import study
+    from inarch.study.report import write_report
+    from inarch.study.wishing import wish_of
+
+    pairs = settings(flags.pop("set"))
+    wish = wish_of({key: value for key, value in flags.items() if value is not None}, pairs)
+    console = Console(stderr=True)
+    found = study(wish, console)
+    for path in write_report(found, wish):
+        console.print(str(path), highlight=False, markup=False, soft_wrap=True)
+    return found

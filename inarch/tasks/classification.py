@@ -187,7 +187,7 @@ def read_data(recipe: Recipe, address: str, classes: tuple[str, ...] | None = No
     """The splits that the recipe's data options make of ``address``; of few-shot data the shots of the classes to be learned."""
     if is_fewshot(address):
         return _few(recipe, address, classes, progress)
-    return load_splits(address, val_fraction=recipe.val_fraction, test_fraction=recipe.test_fraction, seed=recipe.seed,
+    return load_splits(address, val_fraction=recipe.val_fraction, test_fraction=recipe.test_fraction, seed=recipe.drawn_by(),
                        image_column=recipe.image_column or None, label_column=recipe.label_column or None,
                        multilabel=recipe.multilabel, on_bad_image=recipe.on_bad_image, classes=classes, progress=progress)
 

@@ -180,7 +180,7 @@ def read_tasks(recipe: Recipe, address: str, tick: Tick | None) -> Tasks:
             raise ConfigError(f"tasks names {task!r}; {nearest(task, PROTOCOLS)}")
     wanted = sorted(recipe.tasks, key=[*PROTOCOLS].index) or [""]  # the released code loads them in this order, too
     found = [read_pairs(address, task, limit={"train": recipe.limit} if recipe.limit else None, val_fraction=recipe.val_fraction,
-                        test_fraction=recipe.test_fraction, seed=recipe.seed, progress=tick) for task in wanted]
+                        test_fraction=recipe.test_fraction, seed=recipe.drawn_by(), progress=tick) for task in wanted]
     return {pairs.protocol.name: pairs for pairs in found}
 
 

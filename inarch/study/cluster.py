@@ -1,0 +1,81 @@
+"""The same jobs on a Ray cluster: the folder of the comparison and the data lie on a file system that every node sees.
+
+Ray places each job by its threads, retries one whose node or process dies, and gives the results back to the process that asked.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from inarch.errors import ConfigError, need
+from inarch.study.crew import Outcome
+from inarch.study.jobs import Job
+
+RETRIES = 2  # by Ray, of a job whose process or node died
+WAITING = 2  # jobs handed over per processor, so that none is idle
+
+
+class RayCrew:
+    """``address``: of a cluster (``auto``, ``ray://HOST:PORT``), or ``local`` for one in this machine, which ends with it."""
+
+    def __init__(self, address: str) -> None:
+        try:
+            import ray
+        except ImportError:
+            raise need("ray", "cluster") from None
+        self.ray: Any = ray
+        self.address = address
+        self.out: dict[Any, tuple[Job, float]] = {}
+
+    def __enter__(self) -> RayCrew:
+        try:
+            self.ray.init(address=self.address, log_to_driver=False, ignore_reinit_error=False)
+        except (ConnectionError, RuntimeError, ValueError) as problem:
+            raise ConfigError(f"no Ray cluster at {self.address!r}: {problem}; expected auto, ray://HOST:PORT, or local") from None
+        self.processors = int(self.ray.cluster_resources().get("CPU", 1))
+        self.remote = self.ray.remote(max_retries=RETRIES)(remotely)
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        for reference in self.out:
+            self.ray.cancel(reference)
+        self.ray.shutdown()
+
+    @property
+    def free(self) -> bool:
+        return len(self.out) < WAITING * self.processors
+
+    @property
+    def about(self) -> str:
+        return f"{self.processors} processors of the Ray cluster {self.address}"
+
+    def give(self, job: Job, folder: Path) -> None:
+        need_cpus = max(1, job.recipe.threads)
+        reference = self.remote.options(num_cpus=need_cpus, name=str(job)).remote(job, str(folder.absolute()), str(Path.cwd()))
+        self.out[reference] = (job, time.monotonic())
+
+    def wait(self, seconds: float) -> Outcome | None:
+        ready, _ = self.ray.wait([*self.out], timeout=seconds)
+        if not ready:
+            return None
+        job, since = self.out.pop(ready[0])
+        took = time.monotonic() - since
+        try:
+            kind, said, held = self.ray.get(ready[0])
+        except self.ray.exceptions.RayError as problem:
+            return Outcome(job, "died", reason=f"Ray lost it: {str(problem).splitlines()[0]}", seconds=took)
+        return Outcome(job, kind, said if kind == "done" else None, "" if kind == "done" else said, took, held)
+
+
+def remotely(job: Job, folder: str, where: str) -> tuple[str, Any, int]:
+    """One job in a process of the cluster, its addresses read from the folder in which the comparison was begun."""
+    import os
+
+    from inarch.study import memory
+    from inarch.study.local import answered, quietly_mended
+
+    os.chdir(where)
+    quietly_mended()
+    return (*answered(job, Path(folder)), memory.peak())

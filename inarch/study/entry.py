@@ -1,0 +1,99 @@
+"""Entrants of a comparison: methods by name, each at the size that its budget allows, and those that cannot take part, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import inarch
+from inarch import anatomy, backbones
+from inarch.adapter import Method
+from inarch.errors import ConfigError
+from inarch.methods import adopt, configured
+from inarch.methods.registry import SETTINGS, known
+from inarch.recipe_rules import kind_of
+from inarch.roles import head_paths
+from inarch.study.budget import fitted
+
+ALL = "all"
+APART = frozenset(("frozen", "fullrank"))  # a model as it comes and an instrument of analysis are named or left out
+PRESET = frozenset(base for base, _ in SETTINGS.values())  # such a method takes part by its settings of the literature
+
+
+@dataclass(frozen=True)
+class Entry:
+    """``fields``: all of the method's, as a recipe's ``set`` takes them; ``change``: those that the budget has set."""
+
+    name: str
+    fields: Mapping[str, Any]
+    numbers: int
+    change: str
+
+
+@dataclass(frozen=True)
+class Entrants:
+    """Those that take part, and for everybody else that was asked for why not."""
+
+    entries: tuple[Entry, ...]
+    left_out: tuple[str, ...]
+
+
+class Stock:
+    """A backbone as shapes alone, to count on."""
+
+    def __init__(self, address: str, image_size: int | None = None) -> None:
+        self.address, self.image_size = address, image_size
+
+    @cached_property
+    def model(self) -> Any:
+        classes = 2 if kind_of(self.address) == "classify" else None  # the head is not counted
+        return backbones.load(self.address, classes=classes, image_size=self.image_size, device="meta", pretrained=False).model
+
+    @cached_property
+    def depth(self) -> int:
+        return max((block.layer + 1 for block in anatomy.blocks(self.model)), default=1)
+
+    def numbers(self, method: Method) -> int:
+        """What the method trains without the head; raises ``CannotGraft`` where it cannot be placed."""
+        inarch.graft(self.model, method, thaw="head" if head_paths(self.model) else ())
+        try:
+            return inarch.count(self.model).without_head
+        finally:
+            inarch.ungraft(self.model)
+
+
+def entrants(names: Sequence[str], stock: Stock, budget: int | None, settings: Mapping[str, Mapping[str, Any]]) -> Entrants:
+    """``names`` of methods, ``all`` for every one that the backbone takes; raises ``ConfigError`` where one that is named cannot be.
+
+    ``settings``: fields of methods by their name. With ``all``, a refusal leaves a method out, with its reason.
+    """
+    for name in settings.keys() - {*names} if ALL not in names else ():
+        raise ConfigError(f"settings for {name!r}, which does not take part; the methods are {', '.join(names)}")
+    entries, left_out = [], []
+    for name in dict.fromkeys([*(name for name in names if name != ALL), *(every() if ALL in names else ())]):
+        adopt(name)
+        try:
+            entries.append(_entry(name, stock, budget, settings.get(name, {})))
+        except ConfigError as problem:
+            if name in names and budget is None:
+                raise
+            left_out.append(f"{name} takes no part: {problem}")
+    if not entries:
+        raise ConfigError("no method is left to compare: " + "; ".join(left_out))
+    return Entrants(tuple(entries), tuple(left_out))
+
+
+def every() -> list[str]:
+    """Names of all methods that a comparison of everything takes."""
+    return [name for name in known() if name not in APART | PRESET]
+
+
+def _entry(name: str, stock: Stock, budget: int | None, fields: Mapping[str, Any]) -> Entry:
+    method = configured(name, dict(fields))
+    if budget is None:
+        return Entry(name, method.fields(), stock.numbers(method), "")
+    found = fitted(method, budget, stock.numbers, stock.depth, fixed=fields.keys())
+    return Entry(name, found.method.fields(), found.numbers, found.change)
+

@@ -1,0 +1,152 @@
+"""Worker processes of this machine: as many as its memory allows, which the first job shows; one that dies takes its job alone with it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
+
+from inarch.study import memory
+from inarch.study.crew import Outcome
+from inarch.study.jobs import Job
+
+PATIENCE = 60.0  # seconds that a worker has to leave a run that can be gone on with
+
+
+@dataclass(eq=False)
+class Worker:
+    """A process, the pipe to it, and what it is at."""
+
+    process: SpawnProcess
+    pipe: Connection
+    job: Job | None = None
+    since: float = 0.0
+
+
+class LocalCrew:
+    """``most`` workers; None: one until a job has shown how much memory it takes, then as many as cores and memory allow."""
+
+    def __init__(self, most: int | None = None) -> None:
+        self.cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.measured, self.limit = most is None, most or 1
+        self.held = 0
+        self.workers: list[Worker] = []
+        self.context = multiprocessing.get_context("spawn")
+
+    def __enter__(self) -> LocalCrew:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        """Idle workers leave; one at work is asked to stop after the update at hand."""
+        for worker in self.workers:
+            with contextlib.suppress(OSError):
+                worker.pipe.send(None)
+            if worker.job is not None:
+                worker.process.terminate()
+        deadline = time.monotonic() + PATIENCE
+        for worker in self.workers:
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+        self.workers = []
+
+    @property
+    def busy(self) -> list[Worker]:
+        return [worker for worker in self.workers if worker.job is not None]
+
+    @property
+    def free(self) -> bool:
+        return len(self.busy) < self.limit
+
+    @property
+    def about(self) -> str:
+        why = f", each at most {self.held / 2**30:.2f} GiB so far" if self.held else ""
+        return f"{self.limit} worker{'s' * (self.limit > 1)} for {self.cores} core{'s' * (self.cores > 1)}{why}"
+
+    def give(self, job: Job, folder: Path) -> None:
+        worker = next((worker for worker in self.workers if worker.job is None), None) or self._hire()
+        worker.job, worker.since = job, time.monotonic()
+        worker.pipe.send((job, folder))
+
+    def _hire(self) -> Worker:
+        mine, theirs = self.context.Pipe()
+        process = self.context.Process(target=serve, args=(theirs,), daemon=False)
+        process.start()
+        theirs.close()
+        self.workers.append(worker := Worker(process, mine))
+        return worker
+
+    def wait(self, seconds: float) -> Outcome | None:
+        ready = wait([worker.pipe for worker in self.busy], seconds)
+        worker = next((worker for worker in self.busy if worker.pipe in ready), None)
+        if worker is None:
+            return None
+        job, took = worker.job, time.monotonic() - worker.since
+        assert job is not None
+        worker.job = None
+        try:
+            kind, said, held = worker.pipe.recv()
+        except (EOFError, OSError):
+            return Outcome(job, "died", reason=self._buried(worker), seconds=took)
+        self._learn(held)
+        return Outcome(job, kind, said if kind == "done" else None, "" if kind == "done" else said, took, held)
+
+    def _learn(self, held: int) -> None:
+        self.held = max(self.held, held)
+        if self.measured:
+            self.limit = memory.workers(self.cores, len(self.busy) + 1, self.held, memory.available())
+
+    def _buried(self, worker: Worker) -> str:
+        """Why a worker is gone; from here on there are fewer, since memory is what most of them die of."""
+        worker.process.join(5)
+        self.workers.remove(worker)
+        code = worker.process.exitcode
+        self.limit, self.measured = max(1, len(self.busy)), False
+        if code == -signal.SIGKILL:
+            return "its process was killed (signal 9), as a machine does that runs out of memory"
+        return f"its process ended with {'signal ' + str(-code) if code and code < 0 else 'exit code ' + str(code)}"
+
+
+def serve(pipe: Connection) -> None:
+    """The life of a worker: jobs until there are no more, each answered; it leaves when whoever hired it is gone."""
+    os.setpgrp()  # Ctrl-C is for whoever hired it, who asks it to stop
+    quietly_mended()
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    with contextlib.suppress(EOFError, KeyboardInterrupt, OSError):
+        while (given := pipe.recv()) is not None:
+            pipe.send((*answered(*given), memory.peak()))
+
+
+def quietly_mended() -> None:
+    """torchvision's cure, which whoever hired this process has told of already."""
+    from inarch.backbones.torchvision import mend_torchvision
+
+    with contextlib.redirect_stderr(io.StringIO()):
+        mend_torchvision()
+
+
+def answered(job: Job, folder: Path) -> tuple[str, Any]:
+    """``done`` and the result, or ``failed`` and the reason; a stop by a signal passes through."""
+    from inarch.study.work import perform
+
+    try:
+        return "done", perform(job, folder)
+    except Exception as problem:  # the others of the comparison go on, whatever one of them raises
+        return "failed", f"{type(problem).__name__}: {problem}"
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)

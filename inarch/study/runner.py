@@ -1,0 +1,131 @@
+"""``study``: who takes part at which size, every run that is missing, and the comparison of what came out.
+
+    wish -> entrants within the budget -> agenda (what the ledger lacks) -> crew -> results -> report
+Killed at any moment and begun again, it goes on with the runs that were cut and never repeats one that was finished.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from inarch import folders
+from inarch.compare import Comparison, compare
+from inarch.errors import ConfigError
+from inarch.study.agenda import Agenda, Plan, chosen
+from inarch.study.board import Board
+from inarch.study.crew import Crew, Outcome
+from inarch.study.entry import Entrants, Stock, entrants
+from inarch.study.ledger import Ledger
+from inarch.suites import Suite
+from inarch.training.lock import locked
+from inarch.training.progress import span
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be compared. ``budget``: trained numbers without the head, None: every method at its own size.
+
+    ``settings``: fields of methods by name. ``common``: recipe fields over the suite's. ``out``: run folders; ``results``: where
+    results are kept (None: in ``out``). ``workers``: None as memory allows; ``cluster``: address of a Ray cluster instead.
+    ``again``: also do what failed before.
+    """
+
+    suite: Suite
+    root: Path
+    methods: tuple[str, ...]
+    out: Path
+    budget: int | None = None
+    seeds: tuple[int, ...] = (0, 1, 2)
+    trials: int = 3
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    common: Mapping[str, Any] = field(default_factory=dict)
+    results: Path | None = None
+    workers: int | None = None
+    cluster: str = ""
+    again: bool = False
+    reference: str | None = None
+
+
+def study(wish: Wish, console: Any = None) -> Comparison:
+    """Train what is missing and compare. Raises ``ConfigError`` before anything is trained where the wish cannot be met."""
+    taking = _entrants(wish)
+    plan = Plan(wish.suite, wish.root, taking.entries, wish.seeds, wish.trials, wish.common)
+    ledger = Ledger(wish.out, wish.results or wish.out / "results")
+    folders.make_folder(wish.out)
+    with ExitStack() as stack:
+        stack.enter_context(locked(wish.out))
+        if wish.again:
+            ledger.forget_failures()
+        agenda = Agenda(plan, ledger)
+        crew = _crew(wish)
+        board = Board(console, agenda, crew)
+        for text in (*told(taking), *taking.left_out):
+            board.say(text)
+        if agenda.open:
+            _work(agenda, ledger, stack.enter_context(crew), stack.enter_context(board))
+    return compared(agenda, ledger, taking, wish)
+
+
+def _entrants(wish: Wish) -> Entrants:
+    """Counted on the backbone of the suite, as its first task has it."""
+    fields = {**wish.suite.fields(wish.suite.tasks[0], wish.root), **wish.common}
+    return entrants(wish.methods, Stock(fields["backbone"], fields.get("image_size")), wish.budget, wish.settings)
+
+
+def _crew(wish: Wish) -> Crew:
+    if wish.cluster:
+        from inarch.study.cluster import RayCrew
+
+        if wish.workers is not None:
+            raise ConfigError(f"workers={wish.workers} is for processes of this machine; the cluster {wish.cluster!r} places its own")
+        return RayCrew(wish.cluster)
+    from inarch.study.local import LocalCrew
+
+    return LocalCrew(wish.workers)
+
+
+def _work(agenda: Agenda, ledger: Ledger, crew: Crew, board: Board) -> None:
+    began = time.monotonic()
+    trained = 0.0
+    while agenda.open:
+        while crew.free and (job := agenda.next()) is not None:
+            crew.give(job, ledger.folder(job))
+        board.tick()
+        outcome = crew.wait(0.5)
+        if outcome is not None:
+            trained += float((outcome.result or {}).get("seconds", 0.0))
+            _noted(agenda, board, outcome)
+    board.say(f"{board.finished} runs in {span(time.monotonic() - began)} by {crew.about}; of {span(board.spent)} in runs, "
+              f"{span(trained)} were training steps")
+
+
+def _noted(agenda: Agenda, board: Board, outcome: Outcome) -> None:
+    job = outcome.job
+    if outcome.kind == "done" and outcome.result is not None:
+        agenda.done(job, outcome.result)
+    elif outcome.kind == "failed" or not agenda.again(job):
+        agenda.fail(job, outcome.reason)
+    board.note(outcome)
+
+
+def told(taking: Entrants) -> list[str]:
+    """A line per entrant: what it trains, and what the budget changed."""
+    return [f"{entry.name}: {entry.numbers:,} numbers without the head" + f" ({entry.change})" * bool(entry.change)
+            for entry in taking.entries]
+
+
+def compared(agenda: Agenda, ledger: Ledger, taking: Entrants, wish: Wish) -> Comparison:
+    """Of the runs of this wish alone, whatever else lies in the folders."""
+    jobs = [*agenda.kept()]
+    paths = [path for job in jobs for path in (ledger.file(job), ledger.failure(job)) if path.exists()]
+    paths += [path for job in agenda.tried() if (path := ledger.file(job)).exists()]
+    if not paths:
+        raise ConfigError(f"no run of this comparison is there yet in {ledger.results}")
+    found = compare(paths, groups=wish.suite.groups or None, reference=wish.reference)
+    return dataclasses.replace(found, notes=(*found.notes, *taking.left_out, *chosen(agenda)))

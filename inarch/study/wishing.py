@@ -1,0 +1,110 @@
+"""What was asked for on the command line, as a wish: a suite by name or one made of data and a backbone, methods, a budget."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from inarch.errors import ConfigError, nearest
+from inarch.methods import adopt, method_named
+from inarch.recipe import Recipe
+from inarch.study.entry import ALL
+from inarch.study.runner import Wish
+from inarch.suites import Suite, SuiteTask, load_suite
+from inarch.toml import to_toml
+
+USUAL = ("linear", "arc", "lora", "adaptformer", "ssf", "vpt-deep")  # where nobody says which methods
+OWN: dict[str, Any] = {"test_fraction": 0.2, "threads": 1, "report": False, "tensorboard": False}  # recipe fields of data of one's own
+SCALES = {"": 1, "k": 1_000, "m": 1_000_000}
+
+
+def wish_of(flags: Mapping[str, Any], pairs: Mapping[str, Any]) -> Wish:
+    """``flags``: those that were given, by name. ``pairs``: ``METHOD.KEY`` or ``KEY`` of a recipe -> value."""
+    suite, root = _suite(flags)
+    methods = _methods(flags.get("methods"), suite)
+    settings, common = _split(pairs, methods)
+    common |= {name: flags[name] for name in ("epochs", "image_size") if name in flags}
+    seeds = tuple(range(flags["seeds"])) if "seeds" in flags else suite.seeds
+    for name in ("seeds", "trials", "workers"):
+        if flags.get(name, 1) < 1:
+            raise ConfigError(f"--{name} {flags[name]}; expected at least 1")
+    out = Path(flags.get("out") or f"runs/compare-{suite.name}")
+    return Wish(
+        suite, root, methods, out, budget=_budget(flags.get("budget")), seeds=seeds, trials=flags.get("trials", 3),
+        settings=settings, common=common, results=Path(flags["results"]) if "results" in flags else None, workers=flags.get("workers"),
+        cluster=flags.get("cluster", ""), again=flags.get("again", False), reference=flags.get("reference"))
+
+
+def _suite(flags: Mapping[str, Any]) -> tuple[Suite, Path]:
+    data = flags.get("data") or []
+    if "suite" in flags:
+        if len(data) > 1:
+            raise ConfigError(f"--suite {flags['suite']} takes one --data, the root below which its sets lie; found {len(data)}")
+        suite = load_suite(flags["suite"])
+        chosen = dataclasses.replace(suite, backbone=flags["backbone"]) if "backbone" in flags else suite
+        return chosen, Path(data[0] if data else ".").expanduser()
+    if "backbone" not in flags:
+        raise ConfigError("no backbone; give one: --backbone timm:vit_tiny_patch16_224, or an embedded one: --backbone mini-vit")
+    tasks = tuple(SuiteTask(name, address) for name, address in _named(data).items())
+    rates = load_suite("local").rates
+    word = re.sub(r"[^\w-]+", "-", "-".join(task.name for task in tasks))[:60]
+    return Suite(word, f"{len(tasks)} data sets", flags["backbone"], tasks, OWN, rates=rates), Path()
+
+
+def _named(addresses: list[str]) -> dict[str, str]:
+    """A short name for every address; two that end alike are told apart by a number."""
+    found: dict[str, str] = {}
+    for address in addresses:
+        stem = Path(address.rstrip("/").rpartition(":")[2]).stem or "data"
+        name = next(word for n in range(1, len(addresses) + 2) if (word := stem if n == 1 else f"{stem}-{n}") not in found)
+        found[name] = address
+    return found
+
+
+def _methods(text: str | None, suite: Suite) -> tuple[str, ...]:
+    names = tuple(filter(None, (text or "").split(","))) or suite.methods or USUAL
+    for name in names:
+        if name != ALL:
+            adopt(name)
+            method_named(name)
+    return names
+
+
+def _budget(text: str | None) -> int | None:
+    """``100k`` as 100,000."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([km]?)", text.strip().lower().replace(",", "").replace("_", ""))
+    number = int(float(found[1]) * SCALES[found[2]]) if found else 0
+    if number < 1:
+        raise ConfigError(f"--budget {text!r}; expected a number of trained numbers, such as 25008, 100k or 1.5M")
+    return number
+
+
+def _split(pairs: Mapping[str, Any], methods: tuple[str, ...]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Fields of methods, by method, and fields of every recipe."""
+    settings: dict[str, dict[str, Any]] = {}
+    common: dict[str, Any] = {}
+    for key, value in pairs.items():
+        method, dot, name = key.rpartition(".")
+        if dot:
+            if method not in methods and ALL not in methods:
+                raise ConfigError(f"--set {key}: {method!r} is no method of this comparison; {nearest(method, methods)}")
+            settings.setdefault(method, {})[name] = value
+        elif key in ("set", "method", "data", "backbone", "seed", "lr", "out", "fit", "test") or key not in Recipe.model_fields:
+            raise ConfigError(f"--set {key}: expected METHOD.FIELD, or a field of the recipe that the comparison does not decide itself; "
+                              f"{nearest(key, Recipe.model_fields)}")
+        else:
+            common[key] = value
+    return settings, common
+
+
+def said(wish: Wish) -> str:
+    """The wish in TOML, as it stands beside its report."""
+    fields = {"suite": wish.suite.name, "root": str(wish.root), "methods": list(wish.methods), "budget": wish.budget,
+              "seeds": list(wish.seeds), "trials": wish.trials, "recipe": {**wish.suite.recipe, **wish.common},
+              **{f"settings-{name}": dict(own) for name, own in wish.settings.items()}}
+    return to_toml(fields)
