@@ -19,6 +19,7 @@ from inarch.fingerprint import WIDTHS
 
 FORMAT, NEEDS = 2, "0.1.0"
 CARD = "adapter.json"
+GUEST = "guest.json"  # of an adapter that another library wrote beside it
 CARD_CAP = 4 << 20
 _WEIGHTS = re.compile(r"adapter-[0-9a-f]{12}\.safetensors")
 _SEAL = re.compile(rb'\n "digest": "([0-9a-f]{64})",(?=\n)')
@@ -46,20 +47,34 @@ def read_card(folder: Path) -> dict[str, Any]:
     path = folder / CARD
     if not folder.is_dir():
         raise Incomplete(f"{str(folder)!r} is not a folder; expected one written by inarch.save, with {CARD} in it")
-    data = files.read(path, cap=CARD_CAP, sole=True)
-    card = files.parse_json(data, path)
-    seal = _SEAL.search(data)
-    if seal is None or files.sha256(data[: seal.start()] + data[seal.end() :]) != seal[1].decode():
-        raise Corrupt(f"{path} was changed after it was written (its digest does not fit); restore the file")
-    _refuse_other_format(card, path)
-    if files.canonical(card) != data:
-        raise Corrupt(f"{path} is not written as inarch writes JSON (docs/format.md); restore the file")
-    del card["digest"]
+    _refuse_guest(folder)
+    card = unsealed(path, _refuse_other_format)
     if not isinstance(card["weights"], str) or not _WEIGHTS.fullmatch(card["weights"]):
         raise Unsafe(f"{path}: weights file {str(card['weights'])[:60]!r} is none that inarch names, and could lie outside the folder; "
                      "expected adapter-<12 hexadecimal digits>.safetensors")
     check(card, path)
     return card
+
+
+def unsealed(path: Path, check_format: Callable[[dict[str, Any], Path], None] = lambda card, path: None) -> dict[str, Any]:
+    """The fields of a sealed card without their digest; raises ``Incomplete``, ``Corrupt`` or ``Unsafe`` unless they are as written."""
+    data = files.read(path, cap=CARD_CAP, sole=True)
+    card = files.parse_json(data, path)
+    seal = _SEAL.search(data)
+    if seal is None or files.sha256(data[: seal.start()] + data[seal.end() :]) != seal[1].decode():
+        raise Corrupt(f"{path} was changed after it was written (its digest does not fit); restore the file")
+    check_format(card, path)
+    if files.canonical(card) != data:
+        raise Corrupt(f"{path} is not written as inarch writes JSON (docs/format.md); restore the file")
+    del card["digest"]
+    return card
+
+
+def _refuse_guest(folder: Path) -> None:
+    for place in (folder, folder / "adapter"):
+        if (place / GUEST).is_file():
+            raise Mismatch(f"{place} holds an adapter of PEFT, whose own verbs read it: PeftModel.from_pretrained(base, {str(place)!r}), "
+                           "and merge_and_unload() to fold it; here inarch evaluate and predict read its run")
 
 
 def _refuse_other_format(card: dict[str, Any], path: Path) -> None:
@@ -124,4 +139,4 @@ def check(card: dict[str, Any], path: Path) -> None:
             raise Corrupt(f"{path}: {name}={str(value)[:60]!r}; expected {expected}; the file is not as inarch wrote it")
 
 
-__all__ = ["CARD", "CARD_CAP", "FORMAT", "NEEDS", "adapter_in", "check", "read_card", "sealed", "weights_name"]
+__all__ = ["CARD", "CARD_CAP", "FORMAT", "GUEST", "NEEDS", "adapter_in", "check", "read_card", "sealed", "unsealed", "weights_name"]

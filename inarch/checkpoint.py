@@ -42,6 +42,7 @@ def save(model: nn.Module, folder: str | Path, *, name: str | None = None, extra
     container = container_of(model)
     name = _only(container) if name is None else name
     scion = container.scion(name)
+    scion.refuse_foreign(CheckpointError)
     values = {n: p.data for n, p in scion.trained().items()} | _thawed_values(model, container, scion)
     _refuse_broken(values)
     data = files.tensor_bytes({n: v.detach().contiguous().cpu() for n, v in values.items()})

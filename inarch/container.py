@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from inarch.adapter import Adapter, Built, Method, defines
-from inarch.errors import CannotGraft
+from inarch.errors import CannotGraft, InarchError
 from inarch.joint import Joint
 from inarch.ports import Stack
 
@@ -67,6 +67,7 @@ class Scion(nn.Module):
         self.wish: tuple[str, ...] = ()  # the roles or patterns the user asked to thaw
         self.head: nn.Module | None = None  # the graft's own head while it is not in the model
         self.brought_head = False
+        self.foreign = ""  # where another library holds the adapter: which of its verbs do what ours cannot
         self.prepares = any(defines(adapter, "prepare") for adapter in built.adapters.values())
 
     def adapters(self) -> dict[str, Adapter]:
@@ -79,6 +80,11 @@ class Scion(nn.Module):
     def trained(self) -> dict[str, nn.Parameter]:
         """Adapter parameters by name, the thawed base parameters not among them."""
         return {n: p for n, p in self.named_parameters() if not n.startswith(("head.", "kept."))}
+
+    def refuse_foreign(self, error: type[InarchError]) -> None:
+        """Our verbs see nothing of numbers that another library holds, and would do half of what they say."""
+        if self.foreign:
+            raise error(self.foreign)
 
     @property
     def dtype(self) -> torch.dtype:

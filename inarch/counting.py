@@ -50,11 +50,11 @@ def count(model: nn.Module) -> Count:
     heads = tuple(path + "." for path in roles.head_paths(model))
     thawed = {name: p for name, p in base.items() if p.requires_grad}
     in_head = [p for name, p in thawed.items() if heads and name.startswith(heads)]
-    adapter = _numbers(adapters)
-    return Count(adapter, _numbers(thawed.values()), _numbers(in_head), _numbers(base.values()) + adapter)
+    adapter = numbers(adapters)
+    return Count(adapter, numbers(thawed.values()), numbers(in_head), numbers(base.values()) + adapter)
 
 
-def _numbers(parameters) -> int:
+def numbers(parameters) -> int:
     return sum(p.numel() for p in {id(p): p for p in parameters}.values())
 
 

@@ -27,6 +27,8 @@ from inarch.ports import Site, Weight
 @torch.no_grad()
 def planned(model: nn.Module, container: Container) -> Plan:
     """What folding all active adapters would write; ``CannotFold`` with the reason where that is not exact."""
+    for scion in container.active().values():
+        scion.refuse_foreign(CannotFold)
     plan = Plan(model)
     for joint in container.joints.values():
         for each in _folds(joint):

@@ -18,6 +18,8 @@ def use(model: nn.Module, *names: str) -> nn.Module:
     """
     container = container_of(model)
     wanted = {name: container.scion(name) for name in names}
+    for scion in container.active().values():
+        scion.refuse_foreign(CannotGraft)
     _refuse_clashes(wanted)
     for scion in container.active().values():
         _deactivate(model, container, scion)

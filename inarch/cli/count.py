@@ -27,18 +27,22 @@ def run(
 
     inarch count lora mini-vit --set targets=q,v
 
+    inarch count peft:lora mini-vit --set r=8
+
     inarch count vlpet config:vl-bart-base --set gate=small --json
 
     inarch count bottleneck config:vl-bart-base --set spans=attn,mlp,cross --thaw norms
     """
-    import inarch
     from inarch import backbones
+    from inarch.planting import planting
     from inarch.roles import head_paths
 
     chosen = method_of(method, set)
     model = backbones.load(backbone, classes=classes, device="meta", pretrained=False).model
     roles = roles_of(thaw)
-    count = inarch.count(inarch.graft(model, chosen, thaw=roles + (["head"] if head_paths(model) and "head" not in roles else [])))
+    ours = planting(chosen)
+    ours.plant(model, (*roles, *(["head"] if head_paths(model) and "head" not in roles else [])), seed=0)
+    count = ours.count(model)
     if json:
         show_json(method, chosen.fields(), backbone, count.to_json())
     else:

@@ -3,6 +3,7 @@
 A package declares its methods under the entry point ``inarch.methods``: ``shift = "package.module:Shift"`` makes ``--method shift`` work,
 and its files can be read wherever it is installed. ``package.module:Class`` needs no declaration; as a file must not decide what is
 imported, such a name in a recipe or an adapter file is understood once the module has been imported (``adopt``, or ``import``).
+``peft:lora`` is a method of PEFT, through ``peft`` itself.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from inarch.methods.vlpet import VLPET
 from inarch.methods.vpt import VPT
 
 GROUP = "inarch.methods"
+LIBRARIES = {"peft": "inarch.peft.hosted"}  # word before a colon -> the module here whose ``named`` knows that library's methods by name
 METHODS: dict[str, type[Method]] = {
     "arc": ARC, "adaring": AdaRing, "lora": LoRA, "fullrank": FullRank, "linear": Linear, "bitfit": BitFit, "full": Full,
     "vlpet": VLPET, "bottleneck": Bottleneck, "compacter": Compacter, "frozen": Frozen,
@@ -67,6 +69,9 @@ def method_named(name: str) -> type[Method]:
     word = SETTINGS.get(name.lower(), (name.lower(), {}))[0]
     if word in METHODS:
         return METHODS[word]
+    library, _, inner = name.partition(":")
+    if library in LIBRARIES:
+        return import_module(LIBRARIES[library]).named(inner)
     if ":" in name:
         return _from_module(name)
     for point in entry_points(group=GROUP, name=name):
@@ -77,7 +82,7 @@ def method_named(name: str) -> type[Method]:
 def adopt(name: str) -> None:
     """Import the module of ``package.module:Class``: where a user has typed the name, never on a file's word."""
     module, colon, _ = name.partition(":")
-    if not colon:
+    if not colon or module in LIBRARIES:
         return
     try:
         import_module(module)
@@ -93,7 +98,8 @@ def name_of(kind: type[Method]) -> str:
         return ours
     address = f"{kind.__module__}:{kind.__qualname__}"
     declared = next((point.name for point in entry_points(group=GROUP) if point.value == address), None)
-    if declared is None and _attribute(address) is not kind:
+    known = kind.__module__ in LIBRARIES or _attribute(address) is kind
+    if declared is None and not known:
         raise ConfigError(f"{address} is no class of a module, so no file could name it; define it at the top of one")
     return declared or address
 

@@ -6,12 +6,7 @@ loaded. The methods, sites and folds are those of ``inarch.graft``; here they we
 
 from __future__ import annotations
 
-try:
-    import peft
-except ImportError:
-    from inarch.errors import need
-
-    raise need("peft", "peft") from None
+from inarch.peft.library import peft  # isort: skip  (the modules below import PEFT as if nothing could be wrong with it)
 
 from inarch.methods import ARC, VLPET, AdaRing
 from inarch.peft.configs import CONFIGS, AdaRingConfig, ARCConfig, RoleConfig, VLPETConfig

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from torch import nn
 
 from inarch.adapter import Method
@@ -18,12 +20,17 @@ def modules_to_save(model: nn.Module, method: Method, config: RoleConfig) -> lis
     named = config.modules_to_save or []
     plain = {name for name, _ in model.named_parameters() if ".modules_to_save." not in name}
     thawed = {name.replace(".original_module.", ".") for name in thawed_by(model, method, config.thaw) if name in plain}
-    owners = sorted({name.rpartition(".")[0] for name in thawed})
     present = {name.replace(".original_module.", ".") for name in plain}
-    for owner in owners:
-        whole = {name for name in present if name.startswith(owner + ".")}
-        if not whole <= thawed:
-            asked = ", ".join(dict.fromkeys((*method.thaws, *config.thaw)))
-            raise ConfigError(f"{type(config).__name__}: {asked} takes a part of {owner} and PEFT trains modules whole; "
-                              "use inarch.graft(model, method, thaw=...), or name the module in modules_to_save")
+    asked = ", ".join(dict.fromkeys((*method.thaws, *config.thaw)))
+    owners = whole_modules(thawed, present, f"{type(config).__name__}: {asked}", "use inarch.graft(model, method, thaw=...), or name the "
+                           "module in modules_to_save")
     return [*named, *(owner for owner in owners if owner not in named)] or config.modules_to_save
+
+
+def whole_modules(thawed: Collection[str], present: Collection[str], asked: str, instead: str) -> list[str]:
+    """Paths of the modules whose parameters are the ``thawed`` ones; ``ConfigError`` where a module is not among them whole."""
+    owners = sorted({name.rpartition(".")[0] for name in thawed})
+    for owner in owners:
+        if not {name for name in present if name.startswith(owner + ".")} <= {*thawed}:
+            raise ConfigError(f"{asked} takes a part of {owner} and PEFT trains modules whole; {instead}")
+    return owners
