@@ -1,0 +1,17 @@
+"""Comparisons: what a table, its tests or its page could tell wrongly."""
+
+from planted import Fault
+
+PAGE, PAIRED = "tests/test_compare_page.py", "tests/test_paired.py"
+FAULTS = [
+    Fault("the mean leaves failed seeds out", "inarch/reporting/rows.py", "return [None] * len(self.failed)", "return []",
+          f"{PAGE} -k takes_the_mean_with_it"),
+    Fault("a changed result is read", "inarch/reporting/gather.py", "    check_seal(fields, path)\n", "", f"{PAGE} -k changed_after"),
+    Fault("a trial is a run like others", "inarch/reporting/trials.py", "if not result.trial]\n    if finished", "]\n    if finished",
+          f"{PAGE} -k 'no_rows or never_takes'"),
+    Fault("one-sided p for a two-sided test", "inarch/reporting/paired.py", "tail(mean / error, n - 1) if",
+          "tail(mean / error, n - 1) / 2 if", f"{PAIRED} -k paired_t_test"),
+    Fault("rows of two protocols meet", "inarch/reporting/contests.py", "row.first.part, protocol]", "row.first.part]",
+          "tests/test_compare_contests.py -k protocol"),
+    Fault("LaTeX obeys a name", "inarch/reporting/latex.py", '"$": r"\\$", ', "", f"{PAGE} -k obeys_none"),
+]
