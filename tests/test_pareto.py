@@ -115,7 +115,7 @@ def test_kept_bytes_that_make_no_sense_are_refused(tmp_path: Path, wrong: dict) 
 def test_a_row_without_a_mean_is_in_no_figure_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inarch.reporting.scatter.scatter", undrawn)
     told = blocks(of(tmp_path, result(), result(**LORA), result(**LORA, seed=1, test=None)).rows)
-    assert told[0] == "In no figure, since a seed is missing or failed: LoRA(rank=8) on pets."
+    assert told[1] == "In no figure, since a seed is missing or failed: LoRA(rank=8) on pets."
 
 
 def test_names_say_what_differs_and_no_more() -> None:

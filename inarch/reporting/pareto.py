@@ -65,6 +65,7 @@ COSTS = (
     Cost("bytes kept for backward, per example", "B", lambda row: row.saved, "older than this measurement, which runs now make"),
     Cost("adapter file", "B", lambda row: row.adapter_bytes, "without a file"),
 )
+READ = "Blue, on the staircase: methods that no other beats in cost and score at once. Bars: the least and the largest over seeds."
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -85,11 +86,13 @@ def _beats(a: tuple[float, float], b: tuple[float, float]) -> bool:
 def blocks(rows: Sequence[Row]) -> list[Block]:
     """A figure per cost, or the reason why there is none; then the names, where numbers stand at the points."""
     labels = numbered([named(row, rows) for row in rows])
+    if not labels:
+        return []
     gone = [f"{named(row, rows)} on {row.data}" for row in rows if row.headline.mean is None]
-    found: list[Block] = [f"In no figure, since a seed is missing or failed: {', '.join(gone)}."] if gone else []
+    found: list[Block] = [READ, *([f"In no figure, since a seed is missing or failed: {', '.join(gone)}."] if gone else [])]
     found += [block for cost in COSTS for block in _figure(cost, rows, labels)]
     numbers = all(label.isdecimal() for label in labels.values())
-    if labels and numbers and any(isinstance(block, Plot) for block in found):
+    if numbers and any(isinstance(block, Plot) for block in found):
         found.append(Table(("point", "method"), tuple((label, name) for name, label in labels.items()), (True, False)))
     return found
 
@@ -115,9 +118,12 @@ def _drawn(made: Sequence[Panel], cost: Cost, machine: str) -> Iterator[Block]:
 
     title = cost.title + (f", on {machine}" if machine else "")
     try:
-        yield scatter(made, title, cost.unit)
+        picture = scatter(made, title, cost.unit)
     except MissingExtra as problem:
         yield f"Score against {title}: no figure; {problem}"
+        return
+    yield f"Score against {title}:"
+    yield picture
 
 
 def _machines(rows: Sequence[Row]) -> tuple[dict[str, list[Row]], list[Row]]:

@@ -147,7 +147,7 @@ def new_figure(ink: Ink, size: tuple[float, float], layout: Literal["constrained
 
 def tint(axes: Any, ink: Ink) -> None:
     axes.set_facecolor(ink.paper)
-    axes.tick_params(colors=ink.text, length=2)
+    axes.tick_params(which="both", colors=ink.text, length=2)
     axes.xaxis.label.set_color(ink.text)
     axes.yaxis.label.set_color(ink.text)
     for spine in axes.spines.values():

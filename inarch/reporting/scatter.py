@@ -18,6 +18,7 @@ WIDE, HIGH = 5.6, 3.7  # of a panel, in inches, with its margins
 LEFT, RIGHT, TOP, BOTTOM = 0.62, 0.12, 0.32, 0.5
 ONE_DECADE = 1.6  # powers of ten across below which ticks of 2, 3 and 5 have numbers too
 FAR = 12  # pixels from which a line leads from a name to its point
+CLEAR = 2.5  # pixels between a name and a line
 ZERO_AT = 3.0  # where a zero stands on a logarithmic axis: so many times below the least other
 
 
@@ -119,7 +120,7 @@ def _lines(axes: Any, panel: Panel) -> list[Box]:
     steps = [edge for (x, y), (to, top) in itertools.pairwise(best) for edge in ((x, y, to, y), (to, y, to, top))]
     ends = _pixels(axes, [(point.cost, score) for point in panel.points for score in (point.low, point.high)])
     bars = [(*low, *high) for low, high in zip(ends[::2], ends[1::2], strict=True)]
-    return [(left - 1, bottom - 1, right + 1, top + 1) for left, bottom, right, top in [*steps, *bars]]
+    return [(left - CLEAR, bottom - CLEAR, right + CLEAR, top + CLEAR) for left, bottom, right, top in [*steps, *bars]]
 
 
 def _pixels(axes: Any, points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
