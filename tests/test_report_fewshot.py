@@ -14,6 +14,7 @@ from finished import dataset, run_folder
 from inarch.report import write_report
 from inarch.reporting import honesty
 from inarch.reporting.fewshot import sections, tiles
+from inarch.seal import SEAL, sealed
 
 CLASSES = ("cat", "dog", "owl")
 FEWSHOT = {"base": 0.75, "novel": 0.5, "harmonic": 0.6, "transfer": {"cars": 0.25, "dots": 0.35}, "transfer_mean": 0.3}
@@ -41,7 +42,7 @@ def _few(found: dict[str, Any], changes: dict[str, Any]) -> None:
 def _rewrite(path: Path, change: Any) -> None:
     fields = json.loads(path.read_text())
     change(fields)
-    path.write_text(json.dumps(fields))
+    path.write_text(json.dumps(sealed(fields) if SEAL in fields else fields))
 
 
 @pytest.fixture(scope="module")
