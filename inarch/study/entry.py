@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import inarch
@@ -20,6 +21,8 @@ from inarch.study.budget import fitted
 ALL = "all"
 APART = frozenset(("frozen", "fullrank"))  # a model as it comes and an instrument of analysis are named or left out
 PRESET = frozenset(base for base, _ in SETTINGS.values())  # such a method takes part by its settings of the literature
+Fields = Mapping[str, Mapping[str, Any]]
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -64,10 +67,11 @@ class Stock:
             inarch.ungraft(self.model)
 
 
-def entrants(names: Sequence[str], stock: Stock, budget: int | None, settings: Mapping[str, Mapping[str, Any]]) -> Entrants:
-    """``names`` of methods, ``all`` for every one that the backbone takes; raises ``ConfigError`` where one that is named cannot be.
+def entrants(names: Sequence[str], stock: Stock, budget: int | None, settings: Fields, usual: Fields = NOTHING) -> Entrants:
+    """``names`` of methods, ``all`` for every one that the backbone takes; raises ``ConfigError`` where none is left.
 
-    ``settings``: fields of methods by their name. With ``all``, a refusal leaves a method out, with its reason.
+    ``settings``: fields that a user has set, by method; the budget leaves them as they are. ``usual``: those of the suite, which it
+    may change. Without a budget a method that is named and refuses is an error, otherwise it is left out, with its reason.
     """
     for name in settings.keys() - {*names} if ALL not in names else ():
         raise ConfigError(f"settings for {name!r}, which does not take part; the methods are {', '.join(names)}")
@@ -75,7 +79,7 @@ def entrants(names: Sequence[str], stock: Stock, budget: int | None, settings: M
     for name in dict.fromkeys([*(name for name in names if name != ALL), *(every() if ALL in names else ())]):
         adopt(name)
         try:
-            entries.append(_entry(name, stock, budget, settings.get(name, {})))
+            entries.append(_entry(name, stock, budget, settings.get(name, NOTHING), usual.get(name, NOTHING)))
         except ConfigError as problem:
             if name in names and budget is None:
                 raise
@@ -90,8 +94,8 @@ def every() -> list[str]:
     return [name for name in known() if name not in APART | PRESET]
 
 
-def _entry(name: str, stock: Stock, budget: int | None, fields: Mapping[str, Any]) -> Entry:
-    method = configured(name, dict(fields))
+def _entry(name: str, stock: Stock, budget: int | None, fields: Mapping[str, Any], usual: Mapping[str, Any]) -> Entry:
+    method = configured(name, {**usual, **fields})
     if budget is None:
         return Entry(name, method.fields(), stock.numbers(method), "")
     found = fitted(method, budget, stock.numbers, stock.depth, fixed=fields.keys())

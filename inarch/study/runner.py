@@ -75,7 +75,8 @@ def study(wish: Wish, console: Any = None) -> Comparison:
 def _entrants(wish: Wish) -> Entrants:
     """Counted on the backbone of the suite, as its first task has it."""
     fields = {**wish.suite.fields(wish.suite.tasks[0], wish.root), **wish.common}
-    return entrants(wish.methods, Stock(fields["backbone"], fields.get("image_size")), wish.budget, wish.settings)
+    usual = {name: own.get("set", {}) for name, own in wish.suite.settings.items()}
+    return entrants(wish.methods, Stock(fields["backbone"], fields.get("image_size")), wish.budget, wish.settings, usual)
 
 
 def _crew(wish: Wish) -> Crew:

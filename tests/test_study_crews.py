@@ -1,0 +1,94 @@
+"""Jobs in processes of their own: here, on a Ray cluster, and when one of them is killed; the numbers are the same."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from inarch.errors import ConfigError
+from inarch.study import Wish, memory, runner, study
+from inarch.study.cluster import RayCrew
+from inarch.study.jobs import Job
+from inarch.study.local import LocalCrew
+from inarch.suites import Suite, SuiteTask
+
+RECIPE = {"epochs": 1, "batch_size": 8, "threads": 1, "report": False, "tensorboard": False, "image_size": 32, "val_fraction": 0.25}
+
+
+def wish(folder: Path, out: str, **more: Any) -> Wish:
+    """Two methods on one set of noise, two rates, two seeds: eight runs of a second."""
+    if not (folder / "noise.npz").exists():
+        rng, arrays = np.random.default_rng(0), {}
+        for part, n in (("train", 24), ("test", 12)):
+            arrays |= {f"x_{part}": rng.integers(0, 256, (n, 8, 8, 3), np.uint8), f"y_{part}": np.arange(n) % 2}
+        np.savez(folder / "noise.npz", **arrays)
+    suite = Suite("noise", "Noise", "mini-vit", (SuiteTask("noise", "noise.npz"),), RECIPE, rates={"default": (0.01, 0.001)})
+    return Wish(suite, folder, ("arc", "linear"), folder / out, budget=2000, seeds=(0, 1), trials=2, **more)
+
+
+def scores(found: Any) -> dict[str, list[float | None]]:
+    return {row.first.method: [result.score for result in row.results] for row in found.rows}
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory) -> dict[str, list[float | None]]:
+    """What one worker makes of it."""
+    return scores(study(wish(tmp_path_factory.mktemp("plain"), "out", workers=1)))
+
+
+@pytest.mark.long
+def test_killed_workers_lose_nothing_and_the_numbers_are_the_same(tmp_path, plain, monkeypatch):
+    assert {len(values) for values in plain.values()} == {2} and len(plain) == 2
+
+    class Murdered(LocalCrew):
+        """The first worker that is at work is killed once."""
+
+        victims = 0
+
+        def give(self, job: Job, folder: Path) -> None:
+            super().give(job, folder)
+            if not self.victims:
+                self.victims += 1
+                os.kill(self.busy[0].process.pid, signal.SIGKILL)  # type: ignore[arg-type]
+
+    crew = Murdered(2)
+    monkeypatch.setattr(runner, "_crew", lambda wish: crew)
+    found = study(wish(tmp_path, "out"))
+    assert crew.victims == 1 and scores(found) == plain and not found.failures
+    assert not multiprocessing.active_children()
+
+
+def test_how_many_work_is_learnt_from_what_one_has_held(monkeypatch):
+    crew = LocalCrew()
+    crew.cores = 8
+    monkeypatch.setattr(memory, "available", lambda: 10 << 30)
+    assert crew.limit == 1
+    crew._learn(4 << 30)
+    assert crew.limit == 3 and "3 workers for 8 cores, each at most 4.00 GiB" in crew.about
+    fixed = LocalCrew(5)
+    fixed._learn(4 << 30)
+    assert fixed.limit == 5
+
+
+@pytest.mark.dist
+def test_a_ray_cluster_gives_the_same_numbers(tmp_path, plain):
+    pytest.importorskip("ray")
+    assert scores(study(wish(tmp_path, "cluster", cluster="local"))) == plain
+
+
+def test_workers_and_a_cluster_contradict_each_other(tmp_path):
+    with pytest.raises(ConfigError, match="is for processes of this machine"):
+        study(wish(tmp_path, "both", workers=2, cluster="auto"))
+
+
+@pytest.mark.dist
+def test_no_cluster_there_is_an_error_of_ours(tmp_path):
+    pytest.importorskip("ray")
+    with pytest.raises(ConfigError, match="no Ray cluster at 'auto'"), RayCrew("auto"):
+        pass
