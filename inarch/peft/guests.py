@@ -9,6 +9,7 @@ PEFT makes, names and saves the layers (``inarch/peft/planted.py``); where they 
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
@@ -94,18 +95,21 @@ class Guest(Method):
 
     def config(self, model: nn.Module) -> PeftConfig:
         """PEFT's configuration for this model; ``ConfigError`` with PEFT's reason."""
+        if self.own.get("target_modules") is not None:
+            return self.configured({})
+        places = self.places(model)
+        return self.configured({"target_modules": list(places), "feedforward_modules": [p for p, role in places.items() if role == "fc2"]})
+
+    def configured(self, places: dict[str, Any]) -> PeftConfig:
+        """PEFT's configuration with these fields and ``places``, as far as the kind knows them."""
         kind: Any = PEFT_TYPE_TO_CONFIG_MAPPING[self.kind]
         known = {f.name for f in dataclasses.fields(kind)}
         fields = {name: list(value) if isinstance(value, tuple) else value for name, value in self.own.items()}
-        if "target_modules" in known and fields["target_modules"] is None:
-            places = self.places(model)
-            fields["target_modules"] = list(places)
-            if "feedforward_modules" in known:
-                fields["feedforward_modules"] = [path for path, role in places.items() if role == "fc2"]
-        if "progressbar" in known:
-            fields["progressbar"] = False
+        fields |= {name: value for name, value in {**places, "progressbar": False}.items() if name in known}
         try:
-            return kind(**fields)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return kind(**fields)
         except (ValueError, TypeError, ImportError) as problem:
             raise ConfigError(f"{type(self).__name__}: {one_line(problem)}") from None
 
@@ -121,13 +125,16 @@ class Guest(Method):
         return [path for path in owners if path.startswith(inside)]
 
 
-@cache
 def named(word: str) -> type[Guest]:
     """The method of a kind by its name in PEFT's registry, in any case; raises ``ConfigError`` with the nearest known one."""
     found = {kind.value.lower(): kind for kind in kinds()}
     if word.lower() not in found:
         raise ConfigError(f"no method 'peft:{word}'; {nearest(word.lower(), found)}")
-    kind = found[word.lower()]
+    return _guest(found[word.lower()])
+
+
+@cache
+def _guest(kind: Any) -> type[Guest]:
     taken = frozenset({*dir(Guest), *(f.name for f in dataclasses.fields(Guest))})
     own = fields_of(PEFT_TYPE_TO_CONFIG_MAPPING[kind], taken)
     made: type[Guest] = dataclasses.make_dataclass(

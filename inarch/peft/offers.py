@@ -16,13 +16,12 @@ from functools import cache
 from typing import Any
 
 import torch
-from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from torch import Tensor, nn
 
 from inarch import backbones, roles
 from inarch.errors import CannotGraft, ConfigError
 from inarch.peft.fields import numbers_of
-from inarch.peft.guests import Guest, kinds, named, one_line
+from inarch.peft.guests import Guest, kinds, named, one_line, refuse_whole
 from inarch.peft.hosted import Hosted
 from inarch.peft.planted import Held, held_by, wrap
 from inarch.planting import seeded
@@ -129,6 +128,7 @@ def size_of(kind: type[Guest]) -> str:
     """The first whole number of a kind's fields whose half trains fewer numbers and whose double trains more; "" where there is none."""
     try:
         usual: Any = kind()
+        refuse_whole(usual)
         for name in numbers_of(list(dataclasses.fields(kind))):
             here = getattr(usual, name)
             counts = [_toy_numbers(dataclasses.replace(usual, **{name: value})) for value in _around(here)]
@@ -146,13 +146,10 @@ def _around(value: int) -> tuple[int, int, int]:
 def _toy_numbers(method: Guest) -> int:
     """Trained on two square matrices; -1 where this size has no place there."""
     toy = nn.Sequential(nn.Linear(TOY, TOY), nn.Linear(TOY, TOY))
-    fields = {**method.own, "target_modules": ["0", "1"]}
-    known = {f.name for f in dataclasses.fields(PEFT_TYPE_TO_CONFIG_MAPPING[method.kind])}
-    config = PEFT_TYPE_TO_CONFIG_MAPPING[method.kind](**{name: value for name, value in fields.items() if name in known})
     try:
         with seeded(0):
-            wrapper, _ = wrap(toy, config, type(method).__name__)
-    except CannotGraft:
+            wrapper, _ = wrap(toy, method.configured({"target_modules": ["0", "1"]}), type(method).__name__)
+    except ConfigError:
         return -1
     return sum(p.numel() for p in wrapper.parameters() if p.requires_grad)
 
