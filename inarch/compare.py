@@ -44,7 +44,8 @@ class Comparison:
 
     def table(self) -> Any:
         """For a terminal: a rich renderable, with notes and problems below."""
-        return self.listing.rich([*((f"note: {note}", "") for note in self.notes), *((f"not used: {p}", "red") for p in self.problems)])
+        return self.listing.rich([*((f"note: {note}", "") for note in (*self.notes, *self.provenance)),
+                                  *((f"not used: {problem}", "red") for problem in self.problems)])
 
     def markdown(self) -> str:
         """A row per data set, method and setting."""
@@ -67,12 +68,14 @@ class Comparison:
     def latex(self, budgets: Sequence[int] = ()) -> str:
         """The matrix as a booktabs table; with ``budgets`` (trained numbers without the head), the best within each is bold."""
         made = self.matrix
-        return latex.table(made, self.caption, (*self.notes, *made.notes, *map("not used: {}".format, self.problems)), budgets)
+        below = (*self.notes, *made.notes, *self.provenance, *map("not used: {}".format, self.problems))
+        return latex.table(made, self.caption, below, budgets)
 
     def to_json(self) -> dict[str, Any]:
         found = {"format": 1, "rows": [row.to_json() for row in self.rows], "notes": [*self.notes], "problems": [*self.problems],
                  "failures": [failure.to_json() for failure in self.failures], "trials": [one.to_json() for one in self.tried],
-                 "paired": self.contests.to_json(), "provenance": {row.first.method: honesty.origin(row.first.name) for row in self.rows}}
+                 "paired": self.contests.to_json(),
+                 "provenance": {row.first.method: str(honesty.origin(row.first.name)) for row in self.rows}}
         return found | ({"averages": [average.to_json() for average in self.averages]} if self.averages else {})
 
     @property
@@ -109,8 +112,14 @@ class Comparison:
         """What all rows share."""
         return self.listing.caption
 
+    @property
+    def provenance(self) -> tuple[str, ...]:
+        """One line on what the methods were held against, by class; none where there is no row."""
+        names = {row.first.method.partition("(")[0]: row.first.name for row in self.rows}
+        return (honesty.told(names),) if names else ()
+
     def _page(self, table: str, notes: Sequence[str]) -> str:
-        below = [f"- {markdown.escaped(note)}" for note in notes]
+        below = [f"- {markdown.escaped(note)}" for note in (*notes, *self.provenance)]
         below += [f"- **not used:** {markdown.escaped(problem)}" for problem in self.problems]
         return "\n\n".join([table, markdown.escaped(self.caption) + ".", *(["\n".join(below)] if below else [])]) + "\n"
 

@@ -148,8 +148,16 @@ def test_every_method_says_what_it_was_held_against() -> None:
     kinds = {honesty.GOLDEN, honesty.FORMULA, honesty.DEFINITION, honesty.RECONSTRUCTION}
     assert {origin.kind for origin in honesty.ORIGINS.values()} == kinds and all(origin.words for origin in honesty.ORIGINS.values())
     assert honesty.ORIGINS["adaring"].kind == honesty.RECONSTRUCTION and honesty.ORIGINS["arc"].kind == honesty.GOLDEN
-    assert all(honesty.origin(name).startswith(honesty.FORMULA) for name in SETTINGS)
-    assert "peft itself" in honesty.origin("peft:vera") and "not checked here" in honesty.origin("pkg.mod:Class")
+    assert all(honesty.origin(name).kind == honesty.FORMULA for name in SETTINGS)
+    assert honesty.origin("peft:vera") == honesty.PEFT and honesty.origin("pkg.mod:Class") == honesty.ANOTHER
+
+
+def test_every_table_says_where_its_methods_come_from(tmp_path: Path) -> None:
+    found = of(tmp_path, result(), result(**LINEAR), result(method="adaring", config={"ranks": [4]}), result(method="peft:oft", config={}))
+    line = "provenance: by definition: Linear; reconstruction: AdaRing; golden against released code or peft: ARC; peft itself: peft:oft"
+    assert sorted(line[12:].split("; ")) == sorted(found.provenance[0][12:].split("; "))
+    for text in (found.markdown(), found.matrix_markdown(), found.latex()):
+        assert "golden against released code or peft: ARC" in text
 
 
 # the page

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from inarch.errors import ConfigError
 from inarch.reporting import contests, failures, honesty, pareto
 from inarch.reporting.contests import Contest
 from inarch.reporting.page import Block, Code, Folded, Page, Table, Tile
@@ -90,7 +92,7 @@ def _origins(found: Comparison) -> tuple[Block, ...]:
     names: dict[str, str] = {}
     for row in found.rows:
         names.setdefault(row.first.method, row.first.name)
-    lines = [(method, honesty.origin(name)) for method, name in sorted(names.items())]
+    lines = [(method, str(honesty.origin(name))) for method, name in sorted(names.items())]
     return (Table(("method", "held against"), tuple(lines), (False, False)),) if lines else ()
 
 
@@ -131,4 +133,8 @@ def _run(row: Row, result: Result) -> tuple[str, ...]:
 
 
 def _recipe(result: Result) -> str:
-    return to_toml(dict(result.recipe))
+    """As TOML, to run it again; a recipe that no TOML can hold was not written by a run, and is shown as it is."""
+    try:
+        return to_toml(dict(result.recipe))
+    except ConfigError:
+        return json.dumps(dict(result.recipe), indent=1)

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 GOLDEN, FORMULA, DEFINITION, RECONSTRUCTION = "golden", "formula", "definition", "reconstruction"
@@ -61,16 +62,32 @@ def of(method: str) -> str:
     return SAID.get(method.partition("(")[0].lower(), "")
 
 
-def origin(name: str) -> str:
+PEFT = Origin("peft itself", "peft's own implementation, run through peft")
+ANOTHER = Origin("another package's", "not checked here")
+IN_A_LINE = {GOLDEN: "golden against released code or peft", FORMULA: "paper formula", DEFINITION: "by definition",
+             RECONSTRUCTION: "reconstruction"}
+
+
+def origin(name: str) -> Origin:
     """What a method of this name in a recipe was held against; ``peft:lora`` is peft's own, any other is another package's.
 
-    >>> origin("houlsby"), origin("peft:vera")
-    ('formula: naive loops in fp64 and published counts', "peft's own implementation, run through peft itself")
+    >>> str(origin("houlsby")), origin("peft:vera").kind
+    ('formula: naive loops in fp64 and published counts', 'peft itself')
     """
     from inarch.methods.registry import SETTINGS
 
-    library, colon, _ = name.partition(":")
-    if colon and library == "peft":
-        return "peft's own implementation, run through peft itself"
-    found = ORIGINS.get(SETTINGS.get(name.lower(), (name.lower(), {}))[0])
-    return "another package's method: not checked here" if found is None else str(found)
+    if name.startswith("peft:"):
+        return PEFT
+    return ORIGINS.get(SETTINGS.get(name.lower(), (name.lower(), {}))[0], ANOTHER)
+
+
+def told(methods: Mapping[str, str]) -> str:
+    """One line for below a table; ``methods``: how each is called there -> its name in the recipe.
+
+    >>> told({"ARC": "arc", "LoRA": "lora", "AdaRing": "adaring"})
+    'provenance: golden against released code or peft: ARC, LoRA; reconstruction: AdaRing'
+    """
+    kinds: dict[str, list[str]] = {}
+    for called, name in methods.items():
+        kinds.setdefault(origin(name).kind, []).append(called)
+    return "provenance: " + "; ".join(f"{IN_A_LINE.get(kind, kind)}: {', '.join(names)}" for kind, names in kinds.items())
