@@ -23,6 +23,7 @@ from inarch.tasks.classify import Classifier, draw_weights, headline, objective,
 from inarch.tasks.named import opened
 from inarch.tasks.task import Feed, Sources, Start, Task, Tick
 from inarch.training import score as scoring
+from inarch.training.behind import behind
 from inarch.training.features import lone_features
 from inarch.training.feed import ImageFeed
 from inarch.training.order import Order, some
@@ -123,7 +124,7 @@ class Classification(Task):
         return Order(len(self.table), recipe.batch_size, recipe.accumulate, recipe.seed, draw)
 
     def sources(self, engine: Any, net: nn.Module, tick: Tick | None) -> Sources:
-        """Features where that is exact and asked for, images otherwise."""
+        """Features of what is frozen where that is exact and asked for, images otherwise."""
         recipe, val = self.recipe, self._val
         watched = None if val is None else self._plain(val)
         if recipe.cache_features and recipe.augment == "none" and not recipe.backbone_noise:
@@ -131,6 +132,9 @@ class Classification(Task):
             if found is not None:
                 head, features, seen = found
                 return Sources(self.net(head, recipe), features, None if val is None else self._part("val", val, seen))
+            later = behind(engine, net, self._plain(self.table), watched, recipe.batch_size, tick)
+            if later is not None:
+                return Sources(later.net, later.feed, None if val is None else self._part("val", val, later.val), later.note)
         feed = ImageFeed(self.table, self.transform(recipe.augment), recipe.seed, recipe.workers)
         return Sources(net, feed, None if val is None else self._part("val", val, watched))
 

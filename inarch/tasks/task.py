@@ -86,11 +86,12 @@ class Part(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Sources:
-    """``net`` learns from ``feed`` and is watched on ``val`` (None: there is nothing to watch on)."""
+    """``net`` learns from ``feed`` and is watched on ``val`` (None: there is nothing to watch on); ``note``: what is to be told of it."""
 
     net: nn.Module
     feed: Feed
     val: Part | None
+    note: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,6 +46,8 @@ class Loop:
         recipe = self.recipe
         with self.interrupts.waiting(self.alone):
             self.source = self.task.sources(self.engine, self.net, self.progress.scoring("features"))
+        if self.source.note:
+            self.progress.say(self.source.note)
         if self.idle:
             return
         lr = schedule(recipe.lr, recipe.epochs, recipe.warmup(), self.per_epoch, recipe.schedule, recipe.warmup_lr)
