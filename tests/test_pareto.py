@@ -121,6 +121,8 @@ def test_a_row_without_a_mean_is_in_no_figure_and_said(tmp_path: Path, monkeypat
 def test_names_say_what_differs_and_no_more() -> None:
     names = ["VLPET(gate='small', rank=16)", "VLPET(rank=16)", "LoRA(rank=21, targets=['q', 'v'])"]
     assert short(names) == {names[0]: "VLPET(gate='small')", names[1]: "VLPET", names[2]: "LoRA"}
+    assert [*short(["Bottleneck(rank=4)", "Bottleneck(rank=6, spans=['mlp'])"]).values()] == ["Bottleneck(rank=4)", "Bottleneck(rank=6)"]
+    assert [*short(["A(b=1, c=1)", "A(b=1, c=2)", "A(b=2, c=2)"]).values()] == ["A(b=1, c=1)", "A(b=1, c=2)", "A(b=2, c=2)"]
     assert short(["ARC(rank=4) (lr=0.1)", "ARC(rank=4) (lr=0.2)"])["ARC(rank=4) (lr=0.2)"] == "ARC(lr=0.2)"
 
 

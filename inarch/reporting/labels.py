@@ -17,25 +17,29 @@ FIELD = re.compile(r", (?=\w[\w ]*=)")  # between fields of a recipe line, not i
 
 
 def short(names: Sequence[str]) -> dict[str, str]:
-    """Each name with only those of its fields that tell it from the others of its class.
+    """Each name with only that of its fields, or those, that tell it from the others of its class.
 
     >>> short(["VLPET(gate='small', rank=16)", "VLPET(rank=16)", "LoRA(rank=8)"])
     {"VLPET(gate='small', rank=16)": "VLPET(gate='small')", 'VLPET(rank=16)': 'VLPET', 'LoRA(rank=8)': 'LoRA'}
     """
-    parts = {name: _parts(name) for name in names}
     kin = defaultdict(list)
-    for name, (kind, _) in parts.items():
-        kin[kind].append(name)
-    found = {}
-    for name, (kind, fields) in parts.items():
-        differ = [field for field in fields if any(field not in parts[other][1] for other in kin[kind])]
-        found[name] = f"{kind}({', '.join(differ)})" if differ else kind
-    return found
+    for name in names:
+        kin[name.partition("(")[0]].append(name)
+    return {name: label for kind, own in kin.items() for name, label in zip(own, _apart(kind, own), strict=True)}
 
 
-def _parts(name: str) -> tuple[str, list[str]]:
-    kind, _, rest = name.partition("(")
-    return kind, [field for field in FIELD.split(rest.replace(") (", ", ").removesuffix(")")) if field]
+def _apart(kind: str, names: Sequence[str]) -> list[str]:
+    """By one field, where one is another for each; else by all in which they differ."""
+    parts = [_fields(name) for name in names]
+    differ = [key for key in dict.fromkeys(key for fields in parts for key in fields) if len({fields.get(key) for fields in parts}) > 1]
+    alone = [key for key in differ if len({fields.get(key) for fields in parts}) == len(parts)]
+    told = [", ".join(f"{key}={fields[key]}" for key in alone[:1] or differ if key in fields) for fields in parts]
+    return [f"{kind}({fields})" if fields else kind for fields in told]
+
+
+def _fields(name: str) -> dict[str, str]:
+    rest = name.partition("(")[2].replace(") (", ", ").removesuffix(")")
+    return {key: value for key, _, value in (field.partition("=") for field in FIELD.split(rest)) if key}
 
 
 def numbered(names: Sequence[str]) -> dict[str, str]:
