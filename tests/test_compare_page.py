@@ -1,10 +1,8 @@
-"""compare: failures in their place, trials, seals, provenance; the page, CSV and LaTeX, in which no word is obeyed."""
+"""compare: failures in their place, trials, seals, provenance; the page, on which no word is obeyed."""
 
 from __future__ import annotations
 
-import csv
 import html
-import io
 import json
 import re
 import shutil
@@ -20,7 +18,6 @@ from inarch.errors import DataError
 from inarch.methods import METHODS
 from inarch.methods.registry import SETTINGS
 from inarch.reporting import honesty
-from inarch.reporting.latex import escaped
 from inarch.seal import sealed
 
 LORA = {"method": "lora", "config": {"rank": 8}, "count": {"head": 300, "trainable": 20_300}}
@@ -225,52 +222,6 @@ def test_chromium_shows_the_tables_and_the_plots(tmp_path: Path) -> None:
     seen = Tables(shown)
     assert seen.tables[0] == [found.matrix.header, *found.matrix.texts] and seen.tables[1] == [found.listing.titles, *found.listing.lines]
     assert sum(tag == "img" for tag, _ in seen.tags) == 3 and "script" not in {tag for tag, _ in seen.tags}
-
-
-# files
-
-
-def test_csv_has_a_line_per_run_that_pandas_reads(tmp_path: Path) -> None:
-    found = of(tmp_path, result(seed=1, saved_bytes=80, saved_examples=4), result(seed=0, data="=1+1"), trial(0.1, 0.5), failure("VeRA"))
-    lines = list(csv.DictReader(io.StringIO(found.csv())))
-    assert [line["status"] for line in lines] == ["finished", "finished", "trial", "failed"]
-    odd, usual, tried, lost = lines
-    assert odd["data"] == "'=1+1" and usual["data"] == "pets"  # no spreadsheet computes a name
-    assert (usual["seed"], usual["score"], usual["saved_bytes_per_example"], usual["lr"], usual["commit"], usual["data_sha256"]) == (
-        "1", "0.75", "20.0", "0.01", "c" * 40, "a" * 64)  # fmt: skip
-    assert (tried["score"], tried["val"], lost["score"], lost["reason"], lost["seed"]) == ("", "0.5", "", "out of memory", "2")
-
-
-def test_latex_is_a_booktabs_table_with_ranges(tmp_path: Path) -> None:
-    text = of(tmp_path, *(result(seed=s, data="nlvr_count7", test=t) for s, t in enumerate((0.7, 0.8)))).latex()
-    body = text[text.index(r"\begin{tabular}") : text.index(r"\end{tabular}")]
-    assert body.splitlines() == [
-        r"\begin{tabular}{lrrr}", r"\toprule", r"method & trained, no head & nlvr\_count7 & mean (1 sets) \\", r"\midrule",
-        r"ARC(rank=50, dropout=0.1) & 5,000 & 75.0 {\scriptsize {[}70.0, 80.0{]}} & 75.0 \\", r"\bottomrule"]  # fmt: skip
-    assert text.count(r"\begin{") == text.count(r"\end{") == 2 and "textbf" not in text and "usepackage{booktabs}" in text
-
-
-def test_latex_marks_the_best_of_a_budget_only_where_asked(tmp_path: Path) -> None:
-    found = of(tmp_path, result(test=0.7), result(**LINEAR, test=0.5), result(**LORA, test=0.9))
-    assert "textbf" not in found.latex()
-    text = found.latex([5000, 100_000])
-    assert re.findall(r"\\textbf\{(.*?)\}", text) == ["70.0", "70.0"]  # LoRA is alone in its budget, and best of nothing
-    assert text.count(r"\midrule") == 2
-    assert re.findall(r"\\textbf\{(.*?)\}", found.latex([100_000])) == ["90.0", "90.0"]
-
-
-@pytest.mark.parametrize("text", [r"\input{/etc/passwd}", "50% & more", "$x_1^2$", "a#b~c", "[x]", "two\nlines\x00", "<a|b>", "--",
-                                  "`q'", "*"])
-def test_latex_shows_every_sign_and_obeys_none(text: str) -> None:
-    shown = escaped(text)
-    bare = re.sub(r"\\(?:text[a-z]+\{\}|[{}$&#%_])|\{[\[\]*-]\}", "", shown)
-    assert not set(bare) & set("\\{}$&#%_~^<>|\"'`-[]*\n\x00")
-
-
-def test_latex_holds_its_footnotes(tmp_path: Path) -> None:
-    ring = {"method": "adaring", "config": {"ranks": [4]}}
-    text = of(tmp_path, result(**ring), result(**ring, seed=1, test=None), "{").latex()
-    assert "a reconstruction from the abstract" in text and "not used: " in text and "no test accuracy for seed 1" in text
 
 
 def test_failures_alone_or_nothing_at_all(tmp_path: Path) -> None:
