@@ -114,8 +114,9 @@ class Guest(Method):
             raise ConfigError(f"{type(self).__name__}: {one_line(problem)}") from None
 
     def _norms(self, model: nn.Module) -> list[str]:
-        """Norms of the chosen layers; with neither layers nor towers chosen, also those outside of the blocks."""
-        owners = list(dict.fromkeys(name.rpartition(".")[0] for name in roles.resolve(model, (NORMS,))))
+        """Norms of the chosen layers; with neither layers nor towers chosen, also those outside of the blocks that do not train anyway."""
+        names = [name for name in roles.resolve(model, (NORMS,)) if name not in roles.always(model)]
+        owners = list(dict.fromkeys(name.rpartition(".")[0] for name in names))
         if self.layers is None and self.towers is None:
             return owners
         blocks = [b for b in anatomy.blocks(model) if b.row.matrices and (self.towers is None or b.tower in self.towers)]
