@@ -11,6 +11,7 @@ import typer
 VERBS = {
     "demo": "Adapt the embedded backbone to handwritten digits: no network, about a minute.",
     "train": "Train an adapter on a folder of images, a table, or a recipe.",
+    "auto": "The whole way: check, choose, train, test and report, for a folder of images.",
     "predict": "Labels and probabilities for images, from a run folder alone.",
     "evaluate": "Score a run on the validation or test part of its data.",
     "merge": "Fold a run's adapter into its backbone and write a plain model folder.",

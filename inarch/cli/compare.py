@@ -22,36 +22,36 @@ def _shown(*names: str, help: str, metavar: str | None = None) -> Any:
     return typer.Option(*names, help=help, metavar=metavar, show_default=False, rich_help_panel=SHOWN)
 
 
+RUNS = Annotated[list[str] | None, typer.Argument(help="Run folders, result.json files, or folders that hold them.")]
+DATA = Annotated[list[str] | None, _runner("--data", metavar="DATA", help="Data to train on (repeatable); of a suite, its root.")]
+SUITE = Annotated[str | None, _runner("--suite", metavar="NAME | FILE.toml", help="Tasks, groups, recipe and rates: local, vtab-1k, ...")]
+BACKBONE = Annotated[str | None, _runner("--backbone", help="Address of the backbone (default: the suite's).")]
+METHODS = Annotated[str | None, _runner("--methods", metavar="all | A,B,...", help="Methods, or every one that the backbone takes.")]
+BUDGET = Annotated[str | None, _runner("--budget", metavar="N", help="Trained numbers without the head, 100k: sets every method's size.")]
+SEEDS = Annotated[int | None, _runner("--seeds", help="Seeds per method and data set (default: 3).")]
+TRIALS = Annotated[int | None, _runner("--trials", help="Learning rates tried on validation, as many for all (default: 3).")]
+EPOCHS = Annotated[int | None, _runner("--epochs", help="Of every run.")]
+IMAGE_SIZE = Annotated[int | None, _runner("--image-size", help="Side of the images in pixels.")]
+SET = Annotated[list[str] | None, _runner("--set", metavar="[METHOD.]KEY=VALUE", help="Of a method or of every recipe (repeatable).")]
+OUT = Annotated[str | None, _runner("--out", help="Folder of the comparison (default: runs/compare-NAME).")]
+RESULTS = Annotated[str | None, _runner("--results", help="Where the results are kept (default: below --out).")]
+WORKERS = Annotated[int | None, _runner("--workers", help="Processes at a time (default: as many as cores and memory allow).")]
+CLUSTER = Annotated[str | None, _runner("--cluster", metavar="ADDRESS", help="Of a Ray cluster: auto, ray://HOST:PORT, local.")]
+AGAIN = Annotated[bool, _runner("--again", help="Also try again what failed before.")]
+REFERENCE = Annotated[str | None, _shown("--reference", metavar="METHOD", help="Whom the others are tested against (default: the best).")]
+MATRIX = Annotated[bool, _shown("--matrix", help="Methods down, data sets across (Markdown).")]
+MARKDOWN = Annotated[bool, _shown("--markdown", help="Print the table as Markdown.")]
+HTML = Annotated[str | None, _shown("--html", metavar="FILE", help="Write everything as one page.")]
+CSV = Annotated[str | None, _shown("--csv", metavar="FILE", help="Write one line per run.")]
+LATEX = Annotated[str | None, _shown("--latex", metavar="FILE", help="Write the matrix for LaTeX (booktabs).")]
+JSON = Annotated[bool, _shown("--json", help="Print every number as JSON.")]
+
+
 def run(
-    runs: Annotated[list[str] | None, typer.Argument(help="Run folders, result.json files, or folders that hold them.")] = None,
-    data: Annotated[list[str] | None, _runner("--data", metavar="DATA", help="Data to train on (repeatable); with --suite, the root of "
-                                              "its data.")] = None,
-    suite: Annotated[str | None, _runner("--suite", metavar="NAME | FILE.toml", help="Tasks, recipe and rates of a suite: local, vtab-1k, "
-                                         "fgvc, ...")] = None,
-    backbone: Annotated[str | None, _runner("--backbone", help="Address of the backbone (default: the suite's).")] = None,
-    methods: Annotated[str | None, _runner("--methods", metavar="all | A,B,...", help="Methods, or every one that the backbone "
-                                           "takes.")] = None,
-    budget: Annotated[str | None, _runner("--budget", metavar="N", help="Trained numbers without the head, such as 100k: every method gets "
-                                          "the largest size within it.")] = None,
-    seeds: Annotated[int | None, _runner("--seeds", help="Seeds per method and data set (default: 3).")] = None,
-    trials: Annotated[int | None, _runner("--trials", help="Learning rates tried on validation, as many for all (default: 3).")] = None,
-    epochs: Annotated[int | None, _runner("--epochs", help="Of every run.")] = None,
-    image_size: Annotated[int | None, _runner("--image-size", help="Side of the images in pixels.")] = None,
-    set: Annotated[list[str] | None, _runner("--set", metavar="METHOD.KEY=VALUE | KEY=VALUE", help="A field of a method, or of every run's "
-                                             "recipe: arc.dropout=0.1 (repeatable).")] = None,
-    out: Annotated[str | None, _runner("--out", help="Folder of the comparison (default: runs/compare-NAME).")] = None,
-    results: Annotated[str | None, _runner("--results", help="Where the results are kept (default: below --out).")] = None,
-    workers: Annotated[int | None, _runner("--workers", help="Processes at a time (default: as many as cores and memory allow).")] = None,
-    cluster: Annotated[str | None, _runner("--cluster", metavar="ADDRESS", help="Of a Ray cluster: auto, ray://HOST:PORT, local.")] = None,
-    again: Annotated[bool, _runner("--again", help="Also try again what failed before.")] = False,
-    reference: Annotated[str | None, _shown("--reference", metavar="METHOD", help="Whom the others are tested against (default: the "
-                                            "best).")] = None,
-    matrix: Annotated[bool, _shown("--matrix", help="Methods down, data sets across (Markdown).")] = False,
-    markdown: Annotated[bool, _shown("--markdown", help="Print the table as Markdown.")] = False,
-    html: Annotated[str | None, _shown("--html", metavar="FILE", help="Write everything as one page.")] = None,
-    csv: Annotated[str | None, _shown("--csv", metavar="FILE", help="Write one line per run.")] = None,
-    latex: Annotated[str | None, _shown("--latex", metavar="FILE", help="Write the matrix for LaTeX (booktabs).")] = None,
-    json: Annotated[bool, _shown("--json", help="Print every number as JSON.")] = False,
+    runs: RUNS = None, data: DATA = None, suite: SUITE = None, backbone: BACKBONE = None, methods: METHODS = None, budget: BUDGET = None,
+    seeds: SEEDS = None, trials: TRIALS = None, epochs: EPOCHS = None, image_size: IMAGE_SIZE = None, set: SET = None, out: OUT = None,
+    results: RESULTS = None, workers: WORKERS = None, cluster: CLUSTER = None, again: AGAIN = False, reference: REFERENCE = None,
+    matrix: MATRIX = False, markdown: MARKDOWN = False, html: HTML = None, csv: CSV = None, latex: LATEX = None, json: JSON = False,
 ) -> None:
     """One table of RUNS: method, data, test score over seeds, trained numbers with and without the head, file size, time.
 
@@ -67,11 +67,13 @@ def run(
 
     inarch compare --suite local --data shared/data --budget 25008
 
+    inarch compare results/local --suite local --matrix
+
     Stopped and begun again, it goes on; a finished run is never repeated.
     """
-    if bool(runs) == bool(data or suite):
+    if bool(runs) == bool(data) and (runs or not suite):
         raise ConfigError("give RUNS to compare, or --data (and --suite) to train what is to be compared; not both, not neither")
-    found = _trained(locals()) if data or suite else _read(runs or [], reference)
+    found = _read(runs, suite, reference) if runs else _trained(locals())
     _write(found, {"html": html, "csv": csv, "latex": latex})
     if json:
         from json import dumps
@@ -85,10 +87,16 @@ def run(
         Console().print(found.table())
 
 
-def _read(runs: list[str], reference: str | None) -> Any:
+def _read(runs: list[str], suite: str | None, reference: str | None) -> Any:
     from inarch.compare import compare
 
-    return compare([Path(run) for run in runs], reference=reference)
+    groups = None
+    if suite is not None:
+        from inarch.study.runner import groups_of
+        from inarch.suites import load_suite
+
+        groups = groups_of(load_suite(suite))
+    return compare([Path(run) for run in runs], groups=groups, reference=reference)
 
 
 def _write(found: Any, wanted: dict[str, str | None]) -> None:

@@ -135,7 +135,7 @@ def result_of(fields: Mapping[str, Any], path: Path) -> Result:
     head, trainable = _counts(count, path)
     return Result(
         path=str(path), method=line(fields["method"], fields["config"]),
-        data=str(data.get("dataset") or _data_name(want(data, "source", str, path))),
+        data=str(data.get("dataset") or data_name(want(data, "source", str, path))),
         data_sha=str(data.get("listing_sha256") or want(data, "sha256", str, path)),  # few-shot: every seed has images of its own
         backbone=str(source.get("name") or recipe.get("backbone")).removeprefix("./"), backbone_sha=source.get("sha256"),
         image_size=backbone.get("image_size") or recipe.get("image_size"), seed=fields["seed"],
@@ -200,7 +200,7 @@ def _settings(fields: Mapping[str, Any]) -> dict[str, Any]:
     return recipe | told
 
 
-def _data_name(address: str) -> str:
+def data_name(address: str) -> str:
     """``eurosat10`` of ``../data/eurosat10.npz``; ``pets`` of ``datasets:org/pets``."""
     name = re.split(r"[/\\:]", address.rstrip("/\\"))[-1] or address
     return next((name.removesuffix(end) for end in SUFFIXES if name.lower().endswith(end)), name)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from inarch import files, folders
-from inarch.reporting.results import line
+from inarch.reporting.results import data_name, line
 from inarch.seal import check_seal
 from inarch.study.jobs import Job
 
@@ -55,7 +55,8 @@ class Ledger:
     def fail(self, job: Job, reason: str, numbers: int | None) -> None:
         method = line(job.recipe.method, job.recipe.method_config().fields())
         _write(self.failure(job), {"format": 1, "failed": {
-            "method": method, "data": job.task, "backbone": job.recipe.backbone, "seed": job.seed, "reason": reason, "trained": numbers}})
+            "method": method, "data": data_name(job.recipe.data), "backbone": job.recipe.backbone, "seed": job.seed, "reason": reason,
+            "trained": numbers, "trial": job.kind == "trial"}})
 
     def forget_failures(self) -> None:
         """So that they are tried again."""

@@ -17,6 +17,7 @@ from typing import Any
 from inarch import folders
 from inarch.compare import Comparison, compare
 from inarch.errors import ConfigError
+from inarch.reporting.results import data_name
 from inarch.study.agenda import Agenda, Plan, chosen
 from inarch.study.board import Board
 from inarch.study.crew import Crew, Outcome
@@ -115,6 +116,12 @@ def _noted(agenda: Agenda, board: Board, outcome: Outcome) -> None:
     board.note(outcome)
 
 
+def groups_of(suite: Suite) -> dict[str, list[str]] | None:
+    """Its groups by the names that results give to their data; None where it has none."""
+    names = {task.name: data_name(task.data) for task in suite.tasks}
+    return {group: [names[task] for task in tasks] for group, tasks in suite.groups.items()} or None
+
+
 def told(taking: Entrants) -> list[str]:
     """A line per entrant: what it trains, and what the budget changed."""
     return [f"{entry.name}: {entry.numbers:,} numbers without the head" + f" ({entry.change})" * bool(entry.change)
@@ -128,5 +135,5 @@ def compared(agenda: Agenda, ledger: Ledger, taking: Entrants, wish: Wish) -> Co
     paths += [path for job in agenda.tried() if (path := ledger.file(job)).exists()]
     if not paths:
         raise ConfigError(f"no run of this comparison is there yet in {ledger.results}")
-    found = compare(paths, groups=wish.suite.groups or None, reference=wish.reference)
+    found = compare(paths, groups=groups_of(wish.suite), reference=wish.reference)
     return dataclasses.replace(found, notes=(*found.notes, *taking.left_out, *chosen(agenda)))

@@ -24,7 +24,7 @@ SCALES = {"": 1, "k": 1_000, "m": 1_000_000}
 def wish_of(flags: Mapping[str, Any], pairs: Mapping[str, Any]) -> Wish:
     """``flags``: those that were given, by name. ``pairs``: ``METHOD.KEY`` or ``KEY`` of a recipe -> value."""
     suite, root = _suite(flags)
-    methods = _methods(flags.get("methods"), suite)
+    methods = methods_of(flags.get("methods")) or suite.methods or USUAL
     settings, common = _split(pairs, methods)
     common |= {name: flags[name] for name in ("epochs", "image_size") if name in flags}
     seeds = tuple(range(flags["seeds"])) if "seeds" in flags else suite.seeds
@@ -33,7 +33,7 @@ def wish_of(flags: Mapping[str, Any], pairs: Mapping[str, Any]) -> Wish:
             raise ConfigError(f"--{name} {flags[name]}; expected at least 1")
     out = Path(flags.get("out") or f"runs/compare-{suite.name}")
     return Wish(
-        suite, root, methods, out, budget=_budget(flags.get("budget")), seeds=seeds, trials=flags.get("trials", 3),
+        suite, root, methods, out, budget=budget_of(flags.get("budget")), seeds=seeds, trials=flags.get("trials", 3),
         settings=settings, common=common, results=Path(flags["results"]) if "results" in flags else None, workers=flags.get("workers"),
         cluster=flags.get("cluster", ""), again=flags.get("again", False), reference=flags.get("reference"))
 
@@ -50,8 +50,12 @@ def _suite(flags: Mapping[str, Any]) -> tuple[Suite, Path]:
         raise ConfigError("no backbone; give one: --backbone timm:vit_tiny_patch16_224, or an embedded one: --backbone mini-vit")
     tasks = tuple(SuiteTask(name, address) for name, address in _named(data).items())
     rates = load_suite("local").rates
-    word = re.sub(r"[^\w-]+", "-", "-".join(task.name for task in tasks))[:60]
-    return Suite(word, f"{len(tasks)} data sets", flags["backbone"], tasks, OWN, rates=rates), Path()
+    return Suite(words(data), f"{len(tasks)} data sets", flags["backbone"], tasks, OWN, rates=rates), Path()
+
+
+def words(addresses: list[str]) -> str:
+    """The addresses in a name that a folder can have."""
+    return re.sub(r"[^\w-]+", "-", "-".join(_named(addresses)))[:60]
 
 
 def _named(addresses: list[str]) -> dict[str, str]:
@@ -64,8 +68,9 @@ def _named(addresses: list[str]) -> dict[str, str]:
     return found
 
 
-def _methods(text: str | None, suite: Suite) -> tuple[str, ...]:
-    names = tuple(filter(None, (text or "").split(","))) or suite.methods or USUAL
+def methods_of(text: str | None) -> tuple[str, ...]:
+    """Names that are known, ``all`` among them; none where nothing was said."""
+    names = tuple(filter(None, (text or "").split(",")))
     for name in names:
         if name != ALL:
             adopt(name)
@@ -73,7 +78,7 @@ def _methods(text: str | None, suite: Suite) -> tuple[str, ...]:
     return names
 
 
-def _budget(text: str | None) -> int | None:
+def budget_of(text: str | None) -> int | None:
     """``100k`` as 100,000."""
     if text is None:
         return None

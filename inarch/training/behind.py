@@ -29,6 +29,7 @@ class Behind(nn.Module):
     def __init__(self, net: nn.Module, prefix: Prefix, blank: Tensor) -> None:
         super().__init__()
         self.net, self.prefix = net, prefix
+        self.blank: Tensor
         self.register_buffer("blank", blank, persistent=False)
 
     def forward(self, kept: Tensor) -> Tensor:
