@@ -145,7 +145,8 @@ def test_every_method_says_what_it_was_held_against() -> None:
     kinds = {honesty.GOLDEN, honesty.FORMULA, honesty.DEFINITION, honesty.RECONSTRUCTION}
     assert {origin.kind for origin in honesty.ORIGINS.values()} == kinds and all(origin.words for origin in honesty.ORIGINS.values())
     assert honesty.ORIGINS["adaring"].kind == honesty.RECONSTRUCTION and honesty.ORIGINS["arc"].kind == honesty.GOLDEN
-    assert all(honesty.origin(name).kind == honesty.FORMULA for name in SETTINGS)
+    assert all(honesty.origin(name).kind == honesty.FORMULA for name in {*SETTINGS} - {"dora"})
+    assert honesty.origin("dora") == honesty.PEFT
     assert honesty.origin("peft:vera") == honesty.PEFT and honesty.origin("pkg.mod:Class") == honesty.ANOTHER
 
 

@@ -50,6 +50,7 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {  # names of the literature -
     "houlsby": ("bottleneck", HOULSBY), "pfeiffer": ("bottleneck", PFEIFFER),
     "vpt-shallow": ("vpt", {"form": "shallow"}), "vpt-deep": ("vpt", {"form": "deep"}),
     "fact-tt": ("fact", {"form": "tt"}), "fact-tk": ("fact", {"form": "tk"}),
+    "dora": ("peft:lora", {"use_dora": True}),
 }
 
 
@@ -66,9 +67,9 @@ def configured(name: str, fields: dict[str, Any]) -> Method:
 
 def method_named(name: str) -> type[Method]:
     """The method class of a name; raises ``ConfigError`` with the nearest known one."""
-    word = SETTINGS.get(name.lower(), (name.lower(), {}))[0]
-    if word in METHODS:
-        return METHODS[word]
+    name = SETTINGS.get(name.lower(), (name, {}))[0]
+    if name.lower() in METHODS:
+        return METHODS[name.lower()]
     library, _, inner = name.partition(":")
     if library in LIBRARIES:
         return import_module(LIBRARIES[library]).named(inner)

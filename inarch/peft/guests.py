@@ -9,8 +9,10 @@ PEFT makes, names and saves the layers (``inarch/peft/planted.py``); where they 
 from __future__ import annotations
 
 import dataclasses
+import re
 import warnings
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar
@@ -98,7 +100,8 @@ class Guest(Method):
         if self.own.get("target_modules") is not None:
             return self.configured({})
         places = self.places(model)
-        return self.configured({"target_modules": list(places), "feedforward_modules": [p for p, role in places.items() if role == "fc2"]})
+        inner = [path for path, role in places.items() if role == "fc2"]
+        return self.configured({"target_modules": meant(model, places), "feedforward_modules": inner})
 
     def configured(self, places: dict[str, Any]) -> PeftConfig:
         """PEFT's configuration with these fields and ``places``, as far as the kind knows them."""
@@ -124,6 +127,13 @@ class Guest(Method):
         chosen = {tower: set(ports.select(self.layers, depth)) for tower, depth in depths.items()}
         inside = tuple(f"{block.path}." for block in blocks if block.layer in chosen[block.tower])
         return [path for path in owners if path.startswith(inside)]
+
+
+def meant(model: nn.Module, paths: Collection[str]) -> list[str] | str:
+    """The paths as PEFT is to understand them: it takes a name for every path that ends alike, where there is one a pattern says which."""
+    ends = tuple(f".{path}" for path in paths)
+    alike = any(name.endswith(ends) for name, _ in model.named_modules() if name not in paths)
+    return "|".join(map(re.escape, paths)) if alike else list(paths)
 
 
 def named(word: str) -> type[Guest]:

@@ -76,9 +76,8 @@ def origin(name: str) -> Origin:
     """
     from inarch.methods.registry import SETTINGS
 
-    if name.startswith("peft:"):
-        return PEFT
-    return ORIGINS.get(SETTINGS.get(name.lower(), (name.lower(), {}))[0], ANOTHER)
+    name = SETTINGS.get(name.lower(), (name.lower(), {}))[0]
+    return PEFT if name.startswith("peft:") else ORIGINS.get(name, ANOTHER)
 
 
 def told(methods: Mapping[str, str]) -> str:

@@ -15,7 +15,8 @@ from functools import cache
 from inarch.adapter import Method
 from inarch.errors import ConfigError
 
-LARGEST = 1 << 14  # no size is tried above it
+LEAST = 64  # the least size that a method allows is looked for up to here
+GAP = 3  # sizes in a row that a method may refuse, such as those that a number of groups does not divide
 Numbers = Callable[[Method], int]
 
 
@@ -37,7 +38,7 @@ def fitted(method: Method, budget: int, numbers: Numbers, depth: int, fixed: Col
     if method.size and method.size not in fixed:
         if found := _grown(method, budget, numbers, "layers" not in fixed):
             return found
-        method = next((small for n in range(1, LARGEST) if (small := _tried(method.resized, n)) is not None), method)
+        method = next((small for n in range(1, LEAST) if (small := _tried(method.resized, n)) is not None), method)
     least = numbers(method)
     if least <= budget:
         return Fitted(method, least)
@@ -54,13 +55,13 @@ def fitted(method: Method, budget: int, numbers: Numbers, depth: int, fixed: Col
 
 def _grown(method: Method, budget: int, numbers: Numbers, free: bool) -> Fitted | None:
     """The largest size within the budget; where the method takes no larger one and leaves layers out, those too."""
-    found = _largest(method.resized, budget, numbers, LARGEST)
+    found = _largest(method.resized, budget, numbers, budget)
     if found is None:
         return None
     found = dataclasses.replace(found, change=_size(found.method))
     if not free or method.layers is None or _counted(method.resized, getattr(found.method, method.size) + 1, numbers) is not None:
         return found
-    every = _largest(dataclasses.replace(method, layers=None).resized, budget, numbers, LARGEST)
+    every = _largest(dataclasses.replace(method, layers=None).resized, budget, numbers, budget)
     more = every is not None and every.numbers > found.numbers
     return dataclasses.replace(every, change=f"{_size(every.method)}, all layers") if every is not None and more else found
 
@@ -85,24 +86,30 @@ def _counted(make: Callable[[int], Method], n: int, numbers: Numbers) -> int | N
 
 
 def _largest(make: Callable[[int], Method], budget: int, numbers: Numbers, most: int) -> Fitted | None:
-    """The largest n from 1 to ``most`` within the budget: doubled until it is too large, then found along the chord; refusals are gaps."""
+    """The largest n from 1 to ``most`` within the budget: doubled until it is too large or refused, then closed in on.
+
+    A size that is refused between two that are not is passed over by up to ``GAP`` steps down.
+    """
     counted = cache(lambda n: _counted(make, n, numbers))
     low, top = 0, 1
     while top <= most and ((n := counted(top)) is not None or not low) and (n is None or n <= budget):
         low, top = (low if n is None else top), 2 * top
-    top = min(top, most + 1)
-    best, n = low, _guess(low, top, counted, budget)
-    while n < top and ((count := counted(n)) is None or count <= budget):
-        best, n = (n if count is not None else best), n + 1
-    while best == low and n > low + 1:
-        n -= 1
-        best = n if (count := counted(n)) is not None and count <= budget else best
-    return Fitted(make(best), counted(best) or 0) if best else None
+    top, turn = min(top, most + 1), 0
+    while top - low > 1:
+        at, turn = _between(low, top, counted, budget, halve=turn % 3 == 2), turn + 1
+        found = next((n for n in range(at, max(low, at - GAP - 1), -1) if counted(n) is not None), None)
+        if found is None or (counted(found) or 0) > budget:
+            top = at if found is None else found
+        else:
+            low = found
+    while low > 1 and counted(low // 2) == counted(low):  # a size beyond which nothing more trains
+        low //= 2
+    return Fitted(make(low), counted(low) or 0) if low else None
 
 
-def _guess(low: int, top: int, counted: Callable[[int], int | None], budget: int) -> int:
-    """Where the straight line from ``low`` to ``top`` meets the budget; just above ``low`` where one of them is no point of it."""
-    ends = counted(low) if low else None, counted(top)
+def _between(low: int, top: int, counted: Callable[[int], int | None], budget: int, halve: bool) -> int:
+    """The middle, or where the straight line from ``low`` to ``top`` meets the budget, where both are points of it."""
+    ends = (counted(low) if low else None), (None if halve else counted(top))
     if ends[0] is None or ends[1] is None or ends[1] <= ends[0]:
-        return low + 1
-    return max(low + 1, low + (budget - ends[0]) * (top - low) // (ends[1] - ends[0]))
+        return (low + top) // 2
+    return min(max(low + 1, low + (budget - ends[0]) * (top - low) // (ends[1] - ends[0])), top - 1)

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
-import inarch
 from inarch import anatomy, backbones
 from inarch.adapter import Method
-from inarch.errors import ConfigError
+from inarch.errors import ConfigError, MissingExtra
 from inarch.methods import adopt, configured
-from inarch.methods.registry import SETTINGS, known
+from inarch.methods.registry import METHODS, SETTINGS, known
+from inarch.planting import planting
 from inarch.recipe_rules import kind_of
 from inarch.roles import head_paths
 from inarch.study.budget import fitted
 
 ALL = "all"
 APART = frozenset(("frozen", "fullrank"))  # a model as it comes and an instrument of analysis are named or left out
-PRESET = frozenset(base for base, _ in SETTINGS.values())  # such a method takes part by its settings of the literature
+PRESET = frozenset(base for base, _ in SETTINGS.values() if base in METHODS)  # such a method takes part by its settings of the literature
 Fields = Mapping[str, Mapping[str, Any]]
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -60,11 +61,9 @@ class Stock:
 
     def numbers(self, method: Method) -> int:
         """What the method trains without the head; raises ``CannotGraft`` where it cannot be placed."""
-        inarch.graft(self.model, method, thaw="head" if head_paths(self.model) else ())
-        try:
-            return inarch.count(self.model).without_head
-        finally:
-            inarch.ungraft(self.model)
+        model, hands = copy.deepcopy(self.model), planting(method)
+        hands.plant(model, ("head",) if head_paths(model) else (), seed=0)
+        return hands.count(model).without_head
 
 
 def entrants(names: Sequence[str], stock: Stock, budget: int | None, settings: Fields, usual: Fields = NOTHING) -> Entrants:
@@ -75,11 +74,13 @@ def entrants(names: Sequence[str], stock: Stock, budget: int | None, settings: F
     """
     for name in settings.keys() - {*names} if ALL not in names else ():
         raise ConfigError(f"settings for {name!r}, which does not take part; the methods are {', '.join(names)}")
-    entries, left_out = [], []
-    for name in dict.fromkeys([*(name for name in names if name != ALL), *(every() if ALL in names else ())]):
+    guests, left_out = invited(stock) if ALL in names else ({}, [])
+    entries = []
+    for name in dict.fromkeys([*(name for name in names if name != ALL), *((*every(), *guests) if ALL in names else ())]):
         adopt(name)
         try:
-            entries.append(_entry(name, stock, budget, settings.get(name, NOTHING), usual.get(name, NOTHING)))
+            own = {**guests.get(name, NOTHING), **usual.get(name, NOTHING)}
+            entries.append(_entry(name, stock, budget, settings.get(name, NOTHING), own))
         except ConfigError as problem:
             if name in names and budget is None:
                 raise
@@ -90,8 +91,20 @@ def entrants(names: Sequence[str], stock: Stock, budget: int | None, settings: F
 
 
 def every() -> list[str]:
-    """Names of all methods that a comparison of everything takes."""
+    """Names of all our methods that a comparison of everything takes, and of those that other packages declare."""
     return [name for name in known() if name not in APART | PRESET]
+
+
+def invited(stock: Stock) -> tuple[dict[str, Mapping[str, Any]], list[str]]:
+    """PEFT's methods that the backbone takes, each with the fields that had to leave their default for it, and why the others do not."""
+    try:
+        from inarch.peft.offers import offered
+
+        offers = offered(stock.model)
+    except MissingExtra as problem:
+        return {}, [f"PEFT's methods take no part: {problem}"]
+    return ({offer.name: offer.fields for offer in offers if not offer.reason},
+            [f"{offer.name} takes no part: {offer.reason}" for offer in offers if offer.reason])
 
 
 def _entry(name: str, stock: Stock, budget: int | None, fields: Mapping[str, Any], usual: Mapping[str, Any]) -> Entry:
