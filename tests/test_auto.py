@@ -127,6 +127,7 @@ def test_data_that_must_be_mended_first(nursery, tmp_path):
         auto(ask(nursery, tmp_path / "out", data=str(tmp_path / "few.npz")))
 
 
+@pytest.mark.long
 def test_decisions_are_kept_and_damage_is_named(nursery, tmp_path):
     auto(ask(nursery, tmp_path / "out", methods=("linear",)))
     kept = json.loads((tmp_path / "out" / DECISIONS).read_text())

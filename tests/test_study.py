@@ -251,6 +251,7 @@ def test_a_comparison_from_wish_to_report_with_a_failure_shown(suite, tmp_path, 
     assert len(kept) == 6 + 8 and all("confusion" not in json.loads(path.read_text())["metrics"] for path in kept)
 
 
+@pytest.mark.long
 def test_killed_at_random_points_it_ends_in_the_same_table(suite, tmp_path, monkeypatch):
     """Ten times the process is gone after some number of answers; nothing that was finished is asked for again."""
     asked: list[str] = []
