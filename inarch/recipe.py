@@ -67,7 +67,7 @@ class Recipe(BaseModel):
     # data
     val_fraction: Share = 0.2  # where the data brings no validation part; as VTAB-1k's 800 + 200
     test_fraction: Share = 0.0  # where the data brings no test part
-    split_seed: Annotated[int, Field(ge=0, lt=1 << 63)] | None = None  # draws the parts that the data does not bring; None: the seed
+    split_seed: FromZero | None = None  # draws the parts that the data does not bring; None: the seed
     image_column: str = ""  # tables: "": found by name
     label_column: str = ""
     multilabel: bool = False  # tables: several labels per image
