@@ -65,6 +65,7 @@ class Adapter(nn.Module):
 
     reads: Literal["normed", "residual"] = "normed"
     rebuilds: bool = False  # ``before`` or ``after`` takes ``source=``, from which its node can make x again instead of keeping it
+    rewrites: bool = False  # ``after`` takes ``wrote=``, the same for y
     strength: float | None = None  # multiple of its scale at present; None: it has none that could be changed
 
     @property

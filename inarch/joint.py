@@ -32,21 +32,20 @@ class Link:
         adapter = self.adapter
         self.edits_enter, self.edits_leave = defines(adapter, "before"), defines(adapter, "after")
         self.reads_residual = adapter.reads == "residual"
-        self.rebuilds = adapter.rebuilds and not self.reads_residual
+        self.rebuilds, self.rewrites = adapter.rebuilds, adapter.rewrites
 
     @property
     def adapter(self) -> Adapter:
         return self.scion._modules[self.key]  # type: ignore[return-value]
 
     def before(self, x: Tensor, source: Source | None = None) -> Tensor:
-        return self.adapter.before(x.to(self.scion.dtype), self.index, self.scion.given(self.key), **self._more(source)).to(x.dtype)
+        more = {"source": source} if self.rebuilds else {}
+        return self.adapter.before(x.to(self.scion.dtype), self.index, self.scion.given(self.key), **more).to(x.dtype)
 
-    def after(self, x: Tensor, y: Tensor, source: Source | None = None) -> Tensor:
+    def after(self, x: Tensor, y: Tensor, source: Source | None = None, wrote: Source | None = None) -> Tensor:
         dtype, given = self.scion.dtype, self.scion.given(self.key)
-        return self.adapter.after(x.to(dtype), y.to(dtype), self.index, given, **self._more(source)).to(y.dtype)
-
-    def _more(self, source: Source | None) -> dict[str, Any]:
-        return {"source": source} if self.rebuilds else {}
+        more = ({"source": source} if self.rebuilds else {}) | ({"wrote": wrote} if self.rewrites else {})
+        return self.adapter.after(x.to(dtype), y.to(dtype), self.index, given, **more).to(y.dtype)
 
 
 def compose(x: Tensor, edited: list[Tensor]) -> Tensor:
@@ -60,7 +59,8 @@ def compose(x: Tensor, edited: list[Tensor]) -> Tensor:
 
 class Joint:
     """All adapters at one site. ``entered``, ``carried`` and ``residual`` live from the enter port to the leave port of one forward,
-    ``source`` from the norm on: how what enters can be made again."""
+    ``source`` from the norm on: how what enters can be made again; ``stream`` and ``wrote``: the same of the residual and of what
+    leaves. ``trail``: of its tower's norms."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -69,17 +69,20 @@ class Joint:
         self.carried: Tensor | None = None
         self.residual: Tensor | None = None
         self.source: Source | None = None
+        self.trail = Trail()
+        self.stream: Source | None = None
+        self.wrote: Source | None = None
         self.reached: set[str] = set()  # gestures that a forward has reached
 
     def __getstate__(self) -> dict[str, Any]:
         """Tensors of a forward belong to its graph, not to a copy; a block computed again in backward leaves some behind."""
-        return self.__dict__ | {"entered": None, "carried": None, "residual": None, "source": None}
+        return self.__dict__ | {"entered": None, "carried": None, "residual": None, "source": None, "stream": None, "wrote": None}
 
     def active(self) -> list[Link]:
         return [link for link in self.links if link.scion.active]
 
     def start(self, x: Tensor) -> None:
-        self.residual = x
+        self.residual, self.stream = x, self.trail.of(x)
 
     def enter(self, x: Tensor) -> Tensor:
         links = self.active()
@@ -95,7 +98,7 @@ class Joint:
         out = self._rows(y, links) if links else y
         if self.carried is not None:
             out = out + self.carried.reshape(out.shape)  # Swin folds its tokens back into a grid
-        self.entered = self.carried = self.residual = self.source = None
+        self.entered = self.carried = self.residual = self.source = self.stream = self.wrote = None
         return out
 
     def _rows(self, y: Tensor, links: list[Link]) -> Tensor:
@@ -107,13 +110,13 @@ class Joint:
         return torch.cat([y[..., : k * width], mine, y[..., (k + 1) * width :]], dim=-1)
 
     def _after(self, y: Tensor, links: list[Link]) -> Tensor:
-        sources = [self.residual if link.reads_residual else self.entered for link in links]
-        if any(source is None for source in sources):
+        read = [(self.residual, self.stream) if link.reads_residual else (self.entered, self.source) for link in links]
+        if any(x is None for x, _ in read):
             raise CannotGraft(f"{self.site.block}: nothing came through {self.site.span.enter} before {self.site.span.leave}, so what "
                               f"entered {self.site.span.name!r} is unknown; torch.fx traces no hooks of its leaf modules, such as norms")
         axis = self.site.span.axis
         y = y if axis == -1 else y.movedim(axis, -1)
-        new = compose(y, [link.after(x, y, self.source) for link, x in zip(links, sources, strict=True)])  # type: ignore[arg-type]
+        new = compose(y, [link.after(x, y, source, self.wrote) for link, (x, source) in zip(links, read, strict=True)])  # type: ignore[arg-type]
         return new if axis == -1 else new.movedim(-1, axis)
 
 
@@ -153,6 +156,36 @@ class NormHook:
     def __call__(self, module: nn.Module, args: tuple, output: Any) -> None:
         if args and usable(output) and any(link.rebuilds for link in self.joint.active()):
             self.joint.source = Source(module, args[0], output)
+
+
+@dataclass(eq=False)
+class WriterHook:
+    """The first forward hook on the projection that makes a span's output: square, so that making it again costs little."""
+
+    joint: Joint
+
+    def attach(self, block: nn.Module) -> Any:
+        return block.get_submodule(self.joint.site.span.writer).register_forward_hook(self, prepend=True)
+
+    def __call__(self, module: nn.Module, args: tuple, output: Any) -> None:
+        if args and usable(output) and not any(p.requires_grad for p in module.parameters()):
+            self.joint.wrote = Source(module, args[0], output)
+
+
+@dataclass(eq=False)
+class Trail:
+    """A hook on every norm of a tower: the last one that was called, should what left it be the residual stream of a span."""
+
+    last: Source | None = None
+
+    def __call__(self, module: nn.Module, args: tuple, output: Any) -> None:
+        self.last = Source(module, args[0], output) if args and usable(output) else None
+
+    def of(self, x: Tensor) -> Source | None:
+        return self.last if self.last is not None and self.last.made(x) else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"last": None}
 
 
 @dataclass(eq=False)

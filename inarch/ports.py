@@ -84,6 +84,12 @@ class Span:
         return self.residual is not None or self.enter == Port(self.norm, "out")
 
     @property
+    def writer(self) -> str:
+        """Path of the one projection whose output leaves, "" where there are several, or it is never called."""
+        only = self.writers[0] if len(self.writers) == 1 and self.readers != self.writers else None
+        return only.module if only is not None and only.called and only.part is None else ""
+
+    @property
     def linear(self) -> Weight | None:
         return self.readers[0] if self.readers and self.readers == self.writers else None
 

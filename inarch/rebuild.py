@@ -1,40 +1,47 @@
-"""A norm's output rebuilt from its input: autograd keeps that input for the norm anyway, so an adapter need not keep the output too.
+"""What need not be kept for backward since it can be made again: a norm's output from its input, an adapter's middle from its ends.
 
-    n = norm(u)     an adapter that reads n keeps u instead, and calls the norm again in backward
+    n = norm(u)       autograd keeps u for the norm anyway: whoever reads n keeps u instead, and calls the norm again in backward
+    y = u O^T         u is what attention keeps of itself: whoever edits y keeps u instead, for one product of width x width
+    h = f(n, y)       ``thin`` keeps y and n, or u in its place, and nothing that f makes on the way
 One unit of tokens x width a site stays unsaved: the 20 % by which a trained down-projection stands above the floor.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+Optional = Tensor | None
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """How to make a span's input again: the norm, what entered it and what left it."""
+    """How to make a tensor again: the module that it left, a norm or a frozen projection, and what entered there."""
 
-    norm: nn.Module
+    module: nn.Module
     entered: Tensor
     left: Tensor
 
-    def made(self, x: Tensor) -> bool:
+    def made(self, x: Optional) -> bool:
         """Is x that output, the object itself? Windows that were cut, or another adapter's edit, are not."""
         return x is self.left
 
 
 class Rebuilder:
-    """Without tensors, for an autograd node to carry: calls the norm on what it kept, under the casting of the forward, to ``dtype``."""
+    """Without tensors, for an autograd node to carry: calls the module on what it kept, under the casting of the forward, to ``dtype``."""
 
     def __init__(self, source: Source, dtype: torch.dtype) -> None:
-        self.norm, self.dtype, self.cast = source.norm, dtype, casting(source.entered.device.type)
+        self.module, self.dtype, self.cast = source.module, dtype, casting(source.entered.device.type)
 
     def __call__(self, entered: Tensor) -> Tensor:
         with torch.no_grad(), torch.autocast(**self.cast):
-            return self.norm.forward(entered).to(self.dtype)
+            return self.module.forward(entered).to(self.dtype)
 
 
 def casting(device: str) -> dict[str, Any]:
@@ -47,3 +54,45 @@ def casting(device: str) -> dict[str, Any]:
 def usable(x: Any) -> bool:
     """May a node stand here? A compiler chooses itself what to keep, symbolic tracing sees no values, without a graph nothing is kept."""
     return isinstance(x, Tensor) and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+
+def thin(f: Callable[..., Tensor], inputs: Sequence[Optional], *, reads: Sequence[Tensor] = (), sources: Sequence[Source | None] = ()
+         ) -> Tensor:
+    """``f(*inputs)``, computed again in backward. ``reads``: trained tensors that ``f`` finds by itself; ``sources``: of the inputs.
+
+    ``f`` draws nothing at random and changes nothing.
+    """
+    if not usable(next((x for x in inputs if x is not None), None)):
+        return f(*inputs)
+    known = [source if source is not None and source.made(x) else None for x, source in zip_longest(inputs, sources)]
+    again = [None if source is None else Rebuilder(source, source.left.dtype) for source in known]
+    kept = [x if source is None else source.entered for x, source in zip(inputs, known, strict=True)]
+    return Thin.apply(f, again, kept, *inputs, *reads)  # type: ignore[no-any-return]
+
+
+class Thin(torch.autograd.Function):
+    """Keeps the inputs alone, or what they are made of."""
+
+    @staticmethod
+    def forward(ctx: Any, f: Callable[..., Tensor], again: list[Rebuilder | None], kept: list[Optional], *tensors: Optional) -> Tensor:
+        ctx.save_for_backward(*kept)
+        ctx.f, ctx.again, ctx.reads = f, again, tensors[len(kept) :]
+        ctx.cast = casting(next(x for x in tensors if x is not None).device.type)
+        return f(*tensors[: len(kept)])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        needs = ctx.needs_input_grad[3:]
+        made = [x if again is None else again(x) for x, again in zip(ctx.saved_tensors, ctx.again, strict=True)]
+        inputs = [x if x is None else x.detach().requires_grad_(need) for x, need in zip(made, needs, strict=False)]
+        wanted = [x for x, need in zip([*inputs, *ctx.reads], needs, strict=True) if need]
+        with torch.enable_grad(), torch.autocast(**ctx.cast):
+            y = ctx.f(*inputs)
+        found = iter(torch.autograd.grad(y, wanted, grad.to(y.dtype), allow_unused=True))
+        return (None, None, None, *(next(found) if need else None for need in needs))
+
+
+def trained(module: nn.Module) -> tuple[Tensor, ...]:
+    """What of a module gets a gradient."""
+    return tuple(p for p in module.parameters() if p.requires_grad)

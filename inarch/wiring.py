@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from inarch import anatomy
+from inarch import anatomy, roles
 from inarch.container import Container
 from inarch.errors import CannotGraft
-from inarch.joint import Hook, Joint, NormHook
+from inarch.joint import Hook, Joint, NormHook, Trail, WriterHook
 
 
 @dataclass(eq=False)
@@ -19,9 +20,11 @@ class Watch:
 
     container: Container
     tower: str
+    trail: Trail
     checked: bool = False
 
     def __call__(self, module: nn.Module, args: tuple, kwargs: dict, output: object = None) -> None:
+        self.trail.last = None
         if output is None:
             for scion in self.container.active().values():
                 if scion.prepares:
@@ -71,12 +74,22 @@ def attach(model: nn.Module, container: Container, key: tuple[str, str], joint: 
         return
     block = model.get_submodule(joint.site.block)
     norm = [NormHook(joint).attach(block)] if rebuilds(joint) else []
+    norm += [WriterHook(joint).attach(block)] if rewrites(joint, block) else []
     container.handles[key] = norm + [hook.attach(block) for hook in hooks(joint)]
 
 
 def rebuilds(joint: Joint) -> bool:
     """Is there a norm before the span, and an adapter that can make its output again?"""
     return joint.site.span.rebuilt and any(link.rebuilds for link in joint.links)
+
+
+def rewrites(joint: Joint, block: nn.Module) -> bool:
+    """Is what leaves the span one square product of what autograd keeps anyway, and is there an adapter that can make it again?"""
+    path = joint.site.span.writer
+    if not path or not any(link.rewrites for link in joint.links):
+        return False
+    weight = getattr(block.get_submodule(path), "weight", None)
+    return isinstance(weight, Tensor) and weight.dim() == 2 and weight.shape[0] == weight.shape[1]
 
 
 def detach(container: Container) -> None:
@@ -102,5 +115,19 @@ def watch(model: nn.Module, container: Container) -> None:
     adapted = {joint.site.tower for joint in container.joints.values()}
     container.guards = []
     for tower in adapted:
-        root, eye = model.get_submodule(towers[tower]), Watch(container, tower)
+        trail = Trail()
+        root, eye = model.get_submodule(towers[tower]), Watch(container, tower, trail)
+        container.guards += _followed(model, container, tower, towers[tower], trail)
         container.guards += [root.register_forward_pre_hook(eye, with_kwargs=True), root.register_forward_hook(eye, with_kwargs=True)]
+
+
+def _followed(model: nn.Module, container: Container, tower: str, root: str, trail: Trail) -> list[Any]:
+    """The trail on all norms of a tower in which an adapter reads the residual stream and can make it again."""
+    joints = [joint for joint in container.joints.values() if joint.site.tower == tower]
+    for joint in joints:
+        joint.trail = trail
+    if not any(link.rebuilds and link.reads_residual for joint in joints for link in joint.links):
+        return []
+    owners = dict.fromkeys(name.rpartition(".")[0] for name in roles.resolve(model, ("norms",)))
+    inside = [path for path in owners if path.startswith(f"{root}." if root else "")]
+    return [model.get_submodule(path).register_forward_hook(trail, prepend=True) for path in inside]

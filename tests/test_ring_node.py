@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from inarch import MMA
 from inarch.methods import ring_node
 from inarch.methods.mma import Beside, Rescale
+from inarch.rebuild import thin
 
 TOKENS, DIM, ROWS, HIDDEN = 7, 12, 5, 6
 
@@ -34,7 +36,7 @@ def test_values_and_gradients_are_those_of_the_equations(kind: str, dense: bool,
     given = torch.randn(2, TOKENS, DIM, dtype=torch.float64)
     there = [x for x in mine if x is not None]
     plain = ring_node.computed(*mine, keep, kind, dropout)
-    node = ring_node.RingNode.apply(*mine, keep, kind, dropout)
+    node = thin(partial(ring_node.computed, kind=kind, dropout=dropout), (*mine, keep))
     assert torch.equal(plain, node)
     wanted, found = (torch.autograd.grad(y, there, given) for y in (plain, node))
     assert all(torch.equal(a, b) for a, b in zip(wanted, found, strict=True))
@@ -50,7 +52,7 @@ def test_gradcheck(dense: bool, bias: bool, dropout: float) -> None:
 
     def node(*given: torch.Tensor) -> torch.Tensor:
         whole = dict(zip(there, given, strict=True))
-        return ring_node.RingNode.apply(*(whole.get(k) for k in range(6)), keep, "quick_gelu", dropout)
+        return thin(partial(ring_node.computed, kind="quick_gelu", dropout=dropout), (*(whole.get(k) for k in range(6)), keep))
 
     assert torch.autograd.gradcheck(node, [mine[k] for k in there])
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 
 from inarch.adapter import Adapter, Built, Method, each_once, within
 from inarch.ports import Stack
+from inarch.rebuild import Source, thin, trained
 
 Init = Literal["normal", "zero"]
 Activation = Literal["gelu", "relu"]
@@ -94,11 +96,16 @@ class BottleneckUpdate(Update):
 class Sequential(Adapter):
     """``H' = H + dH(H)``."""
 
+    rewrites = True
+
     def __init__(self, update: Update) -> None:
         super().__init__()
         self.update = update
 
-    def after(self, x: Tensor, y: Tensor, i: int, given: Any) -> Tensor:
+    def after(self, x: Tensor, y: Tensor, i: int, given: Any, wrote: Source | None = None) -> Tensor:
+        return thin(partial(self._changed, i), (y,), reads=trained(self), sources=(wrote,))
+
+    def _changed(self, i: int, y: Tensor) -> Tensor:
         return y + self.update(y, i)
 
 

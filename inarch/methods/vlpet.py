@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal, Self
 
 from torch import Tensor
@@ -23,6 +24,7 @@ from inarch.methods.bottleneck import Init, Sequential, Update
 from inarch.methods.gates import Gate, Kind, Large, MiddleX, MiddleY, Small
 from inarch.methods.updates import UPDATES, Change
 from inarch.ports import Stack
+from inarch.rebuild import Source, thin, trained
 
 SITES = {"value": "cross.v", "key": "cross.k", "cross": "cross", "attn": "attn", "mlp": "mlp"}
 PROJECTIONS = ("cross.v", "cross.k")
@@ -122,24 +124,31 @@ class VLPET(Method):
 class Gated(Adapter):
     """``H' = s G(X, H~) (H + dH)`` on one stack: ``update`` makes dH, ``gate`` G (None: 1)."""
 
+    rebuilds = rewrites = True
+
     def __init__(self, config: VLPET, update: Update, gate: Gate | None) -> None:
         super().__init__()
         self.update, self.gate = update, gate
         self.scale = 1.0 if config.scale is None else config.scale
         self.gate_reads = config.gate_reads
-        looks = gate is not None and gate.reads_stream
-        stream = looks and config.gate_input == "residual" and update.reads == "output"
+        self.looks = gate is not None and gate.reads_stream
+        stream = self.looks and config.gate_input == "residual" and update.reads == "output"
         self.reads = "residual" if stream else "normed"
 
     def prepare(self, shared: Any, visible: Tensor | None) -> Tensor | None:
         return visible
 
-    def after(self, x: Tensor, y: Tensor, i: int, given: Tensor | None) -> Tensor:
+    def after(self, x: Tensor, y: Tensor, i: int, given: Tensor | None, source: Source | None = None, wrote: Source | None = None
+              ) -> Tensor:
+        seen = x if self.looks or self.update.reads == "input" else None  # what is not read need not be kept
+        return thin(partial(self._changed, i, given), (seen, y), reads=trained(self), sources=(source, wrote))
+
+    def _changed(self, i: int, visible: Tensor | None, x: Tensor, y: Tensor) -> Tensor:
         changed = y + self.update(y if self.update.reads == "output" else x, i)
         if self.gate is None:
             return changed
         read = changed if self.gate_reads == "changed" else y
-        return self.scale * self.gate(x, read, i, given) * changed
+        return self.scale * self.gate(x, read, i, visible) * changed
 
 
 class Parallel(Adapter):
@@ -150,4 +159,7 @@ class Parallel(Adapter):
         self.update = update
 
     def after(self, x: Tensor, y: Tensor, i: int, given: Any) -> Tensor:
-        return y + self.update(x, i)
+        return y + thin(partial(self._made, i), (x,), reads=trained(self))
+
+    def _made(self, i: int, x: Tensor) -> Tensor:
+        return self.update(x, i)

@@ -2,22 +2,30 @@
 
 from planted import Fault
 
-NODE, TESTS = "inarch/methods/arc_node.py", "tests/test_rebuild.py"
+NODE, TESTS, THIN = "inarch/methods/arc_node.py", "tests/test_rebuild.py", "tests/test_thin.py"
 FAULTS = [
     Fault("the node's backward forgets the re-scaling", NODE, "(g_mixed * scale, (g_mixed * down).sum(0))",
           "(g_mixed, (g_mixed * down).sum(0))", f"{TESTS} -k 'gradcheck or plain_form'"),
     Fault("the node's backward forgets what was dropped", NODE, "g_z = g_z if keep is None else", "g_z = g_z if True else",
           f"{TESTS} -k gradcheck"),
-    Fault("an edited norm output is rebuilt without the edit", "inarch/joint.py", "register_forward_hook(self, prepend=True)",
-          "register_forward_hook(self)", f"{TESTS} -k another_adapters"),
+    Fault("an edited norm output is rebuilt without the edit", "inarch/joint.py", "span.norm).register_forward_hook(self, prepend=True)",
+          "span.norm).register_forward_hook(self)", f"{TESTS} -k another_adapters"),
     Fault("an edited output passes for the norm's", "inarch/rebuild.py", "return x is self.left", "return True",
           f"{TESTS} -k another_adapters"),
     Fault("windows pass for the norm's output", "inarch/ports.py", "return self.residual is not None or self.enter == Port",
           "return True or self.enter == Port", f"{TESTS} -k stands"),
     Fault("the node keeps a copy of what the norm keeps", NODE, "save_for_backward(entered,", "save_for_backward(entered + 0,",
           f"{TESTS} -k floor"),
-    Fault("a source outlives its span", "inarch/joint.py", "self.entered = self.carried = self.residual = self.source = None",
-          "self.entered = self.carried = self.residual = None", f"{TESTS} -k stays_on_the_joints"),
-    Fault("AdaRing keeps what it could make again", "inarch/methods/ring_node.py", "if source is None else (source.entered,",
-          "if True else (source.entered,", f"{TESTS} -k nothing_of_its_own"),
+    Fault("a source outlives its span", "inarch/joint.py", "self.entered = self.carried = self.residual = self.source = self.stream",
+          "self.entered = self.carried = self.residual = self.stream", f"{TESTS} -k stays_on_the_joints"),
+    Fault("AdaRing keeps what it could make again", "inarch/methods/ring_node.py", "sources=(source,))",
+          "sources=())", f"{TESTS} -k nothing_of_its_own"),
+    Fault("a projection that trains passes for a frozen one", "inarch/joint.py",
+          "and not any(p.requires_grad for p in module.parameters())", "", f"{THIN} -k that_trains"),
+    Fault("what leaves an MLP is made again from four times as much", "inarch/wiring.py", "and weight.shape[0] == weight.shape[1]", "",
+          f"{THIN} -k leaves_attention"),
+    Fault("gates keep the stream that a norm has left", "inarch/joint.py", "self.residual, self.stream = x, self.trail.of(x)",
+          "self.residual, self.stream = x, None", f"{THIN} -k nothing_of_its_own"),
+    Fault("a rebuilt input is not cut off from the graph it came from", "inarch/rebuild.py", "known = [source if source is not None and",
+          "known = [source if source is None and", f"{THIN} -k nothing_of_its_own"),
 ]
