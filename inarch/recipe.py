@@ -27,7 +27,7 @@ from inarch.recipe_rules import contradictions, defaults, kind_of, reasons, sche
 from inarch.toml import read_toml
 
 PRESET = "hf:google/vit-base-patch16-224-in21k"  # documented in inarch/backbones/hub.py
-FREE = frozenset({"out", "workers", "tensorboard", "report", "report_to", "checkpoint_every", "keep"})  # may change on resume
+FREE = frozenset({"out", "workers", "recompute", "tensorboard", "report", "report_to", "checkpoint_every", "keep"})  # may change on resume
 
 Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -132,6 +132,7 @@ class Recipe(BaseModel):
     workers: FromZero = 0  # processes that read images
     threads: FromZero = 0  # of torch; 0: as it chooses
     eval_batch_size: Whole = 256  # [4.1]
+    recompute: bool = False  # blocks are computed again in backward: a fraction of the memory for about a third more time
     cache_features: bool = True  # what lies before the first trained number runs once per image or name, where that is exact
 
     # record

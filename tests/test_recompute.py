@@ -6,8 +6,13 @@ import pytest
 import torch
 from families import FAMILIES, pristine
 from grid import METHODS
+from nursery import Nursery
 
 import inarch
+from inarch import files
+from inarch.run import Run
+from inarch.train import train
+from inarch.training.recompute import recompute
 
 
 def gradients(model: torch.nn.Module, family: str) -> dict[str, torch.Tensor]:
@@ -49,3 +54,31 @@ def test_nothing_of_the_second_run_stays(method):
     copy.deepcopy(model)
     with inarch.disabled(model), torch.no_grad():
         assert torch.equal(FAMILIES["hf-vit"].run(model.eval()), bare)
+
+
+# the recipe's own option, whatever the library
+
+@pytest.fixture(scope="module")
+def nursery(tmp_path_factory) -> Nursery:
+    return Nursery(tmp_path_factory.mktemp("nursery"))
+
+
+@pytest.mark.parametrize("changes", [{"method": "arc", "set": {"rank": 2, "dropout": 0.3}}, {"method": "houlsby", "set": {"rank": 2}},
+                                     {"method": "lora", "backbone_noise": True, "accumulate": 2}])
+def test_a_run_that_recomputes_is_the_run_without_and_keeps_less(nursery, tmp_path, changes):
+    runs = [Run(train(nursery.recipe(tmp_path / str(flag), recompute=flag, **changes))) for flag in (False, True)]
+    plain, again = (run.result() for run in runs)
+    assert [line["loss"] for line in runs[0].lines()] == [line["loss"] for line in runs[1].lines()]
+    assert plain["adapter_bytes"] == again["adapter_bytes"] and again["saved_bytes"] < 0.6 * plain["saved_bytes"]
+    values = [files.read(next(run.adapter.glob("*.safetensors"))) for run in runs]
+    assert values[0] == values[1]
+
+
+@pytest.mark.parametrize("family", ["timm-vit", "timm-swin", "vl-bart", "vl-t5", "hf-clip"])
+def test_blocks_of_every_library_are_computed_again(family):
+    model = copy.deepcopy(pristine(family))
+    inarch.graft(model, METHODS["toy-gate" if family.startswith("vl") else "arc"])
+    plain = gradients(model, family)
+    recompute(model)
+    again = gradients(copy.deepcopy(model), family)
+    assert set(plain) == set(again) and all((plain[name] - again[name]).abs().max() < 1e-11 for name in plain)

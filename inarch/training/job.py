@@ -14,6 +14,7 @@ from inarch.recipe import Recipe
 from inarch.run import Card, relative
 from inarch.tasks import task_of
 from inarch.tasks.task import Start, Task
+from inarch.training.recompute import recompute
 
 HEADED = frozenset({"linear", "full"})  # methods that train the head themselves
 
@@ -48,6 +49,8 @@ def grafted(recipe: Recipe, model: nn.Module) -> nn.Module:
     thaw = tuple(role for role in recipe.thaw if not (role == "head" and recipe.method.lower() in HEADED))
     ours.plant(model, thaw, recipe.seed)
     _assert_trained(model, ours)
+    if recipe.recompute:
+        recompute(model)
     return model
 
 
