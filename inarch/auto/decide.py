@@ -94,16 +94,16 @@ def effort(chosen: Chosen, images: int, candidates: int, minutes: float, device:
     for at, seconds in measured(chosen, sides, device):
         whole = BESIDE * images * seconds  # of one epoch
         epochs = max((n for n in range(1, EPOCHS + 1) if whole * spent(candidates, n) <= allowed), default=0)
-        reasons.append(f"{at} px: {1000 * seconds:.1f} ms per image and update, so {epochs} epochs fit into {minutes:g} minutes")
+        reasons.append(f"{at} px: {1000 * seconds:.1f} ms per image and update; epochs that fit into {minutes:g} min: {epochs}")
         if epochs >= EPOCHS // 2 or at == sides[-1]:
             break
     else:
         raise ConfigError(f"{chosen.address} takes none of the sides {sides}; give one with --image-size")
     if epochs >= FEWEST:
-        return Effort(at, epochs, 0, whole * spent(candidates, epochs), (*reasons, f"image size {at}, {epochs} epochs"))
+        return Effort(at, epochs, 0, whole * spent(candidates, epochs), (*reasons, f"image size {at}, epochs {epochs}"))
     share = max((allowed / whole - FEWEST) / (spent(candidates, FEWEST) - FEWEST), 0.0)
     limit = min(images, max(LEAST, int(images * share)))
-    said = f"image size {at}, {FEWEST} epochs; candidates see {limit} of {images} training images, since the time allows no more"
+    said = f"image size {at}, epochs {FEWEST}; candidates see {limit} of {images} training images, since the time allows no more"
     expected = whole * (FEWEST + (spent(candidates, FEWEST) - FEWEST) * limit / images)
     return Effort(at, FEWEST, limit, expected, (*reasons, said))
 

@@ -171,7 +171,7 @@ class Ladder:
             return Try(candidate, rung, epochs, None, str(problem))
         self.ledger.keep(job, result)
         found = score_of(result, self.ledger.file(job))
-        self.told(f"rung {rung + 1}: {candidate}, {epochs} epochs: {100 * found:.1f} % on validation")
+        self.told.say(f"rung {rung + 1}, epochs {epochs}: {candidate}: {100 * found:.1f} % on validation")
         return Try(candidate, rung, epochs, found)
 
     def last(self, winner: Candidate, console: Any) -> Path:

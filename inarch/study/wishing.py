@@ -50,7 +50,7 @@ def _suite(flags: Mapping[str, Any]) -> tuple[Suite, Path]:
         raise ConfigError("no backbone; give one: --backbone timm:vit_tiny_patch16_224, or an embedded one: --backbone mini-vit")
     tasks = tuple(SuiteTask(name, address) for name, address in _named(data).items())
     rates = load_suite("local").rates
-    return Suite(words(data), f"{len(tasks)} data sets", flags["backbone"], tasks, OWN, rates=rates), Path()
+    return Suite(words(data), f"Methods on {', '.join(task.name for task in tasks)}", flags["backbone"], tasks, OWN, rates=rates), Path()
 
 
 def words(addresses: list[str]) -> str:
