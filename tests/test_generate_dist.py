@@ -10,7 +10,6 @@ from test_train_dist import far, launch, weights
 
 from inarch.run import Run
 from inarch.train import train
-from inarch.training.generations import Generations
 
 pytestmark = pytest.mark.dist
 TASKS = ("vqa", "gqa", "nlvr", "caption")
@@ -52,17 +51,6 @@ def test_two_processes_equal_one(chatter, tmp_path, name):
         assert [line["key"] for line in a] == [line["key"] for line in b]
         assert sum(x["prediction"] == y["prediction"] for x, y in zip(a, b, strict=True)) >= len(a) - 1
     assert Run(two).card().processes == 2
-
-
-def test_a_signal_to_one_process_stops_both_and_the_resumed_run_ends_alike(chatter, tmp_path):
-    changes = {"batch_size": 5, "epochs": 3, "backbone_noise": True}
-    whole, halves = tmp_path / "whole", tmp_path / "halves"
-    assert launch(chatter.recipe(whole, **changes)).returncode == 0
-    recipe = chatter.recipe(halves, **changes)
-    assert launch(recipe, "asked", at=6).returncode != 0
-    assert Generations(halves / "checkpoints").load().state["run"]["updates"] == 7
-    assert launch(recipe, resume=True).returncode == 0
-    assert far(weights(halves), weights(whole)) == 0
 
 
 def test_divergence_in_one_process_ends_both(chatter, tmp_path):
