@@ -33,9 +33,9 @@ class Call:
     key: str
     calls: Counter[str]
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self.calls[self.key] += 1
-        return self.gesture(*args)
+        return self.gesture(*args, **kwargs)
 
 
 @contextmanager
