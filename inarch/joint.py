@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from inarch.adapter import Adapter, defines
 from inarch.errors import CannotGraft
 from inarch.ports import Port, Site
-from inarch.rebuild import Source, usable
+from inarch.rebuild import Source, checkpointed, usable
 
 if TYPE_CHECKING:
     from inarch.container import Scion
@@ -182,7 +182,7 @@ class Trail:
         self.last = Source(module, args[0], output) if args and usable(output) else None
 
     def of(self, x: Tensor) -> Source | None:
-        return self.last if self.last is not None and self.last.made(x) else None
+        return self.last if self.last is not None and self.last.made(x) and not checkpointed() else None
 
     def __getstate__(self) -> dict[str, Any]:
         return {"last": None}

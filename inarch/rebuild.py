@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.utils import checkpoint as checkpointing
 
 Optional = Tensor | None
 
@@ -54,6 +55,15 @@ def casting(device: str) -> dict[str, Any]:
 def usable(x: Any) -> bool:
     """May a node stand here? A compiler chooses itself what to keep, symbolic tracing sees no values, without a graph nothing is kept."""
     return isinstance(x, Tensor) and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+
+def checkpointed() -> bool:
+    """Is this a run that is run again in backward, or that second run? What came in from outside may then be kept only as it came."""
+    top = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+    if top is None:
+        return True
+    hooks = top(True)
+    return hooks is not None and getattr(hooks[0], "__module__", "") == checkpointing.__name__
 
 
 def thin(f: Callable[..., Tensor], inputs: Sequence[Optional], *, reads: Sequence[Tensor] = (), sources: Sequence[Source | None] = ()

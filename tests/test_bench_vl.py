@@ -44,7 +44,7 @@ def test_the_floor_of_vl_reaches_every_layer_and_keeps_least():
         reached = blocks_in_graph(model, lambda model=model: TALK.loss(model, talk(1)))
         assert reached == [True] * 4  # two layers of the encoder, two of the decoder
         found[name] = saved(model, lambda size, model=model: TALK.loss(model, talk(size))).per_image
-    assert found.pop("floor") < min(found.values()) and found["vlpet-small"] < found["vlpet-large"]
+    assert found.pop("floor") < min(found.values()) and found["vlpet-small"] == found["vlpet-large"]
 
 
 @pytest.mark.long

@@ -74,10 +74,12 @@ def test_a_run_that_recomputes_is_the_run_without_and_keeps_less(nursery, tmp_pa
     assert values[0] == values[1]
 
 
-@pytest.mark.parametrize("family", ["timm-vit", "timm-swin", "vl-bart", "vl-t5", "hf-clip"])
-def test_blocks_of_every_library_are_computed_again(family):
+@pytest.mark.parametrize(("family", "method"), [
+    ("timm-vit", "arc"), ("timm-swin", "bottleneck"), ("vl-bart", "toy-gate"), ("vl-bart", "vlpet"), ("vl-bart", "vlpet-middleX"),
+    ("vl-t5", "vlpet-small"), ("hf-clip", "adaring")])
+def test_blocks_of_every_library_are_computed_again(family, method):
     model = copy.deepcopy(pristine(family))
-    inarch.graft(model, METHODS["toy-gate" if family.startswith("vl") else "arc"])
+    inarch.graft(model, METHODS[method])
     plain = gradients(model, family)
     recompute(model)
     again = gradients(copy.deepcopy(model), family)

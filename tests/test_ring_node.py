@@ -1,4 +1,4 @@
-"""AdaRing's one node: the gradients of the plain equations, and nothing kept but n and where a number was dropped."""
+"""AdaRing's one node, a ``Thin`` one: the gradients of the plain equations, and nothing kept but n and where a number was dropped."""
 
 from __future__ import annotations
 

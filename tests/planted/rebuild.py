@@ -28,4 +28,6 @@ FAULTS = [
           "self.residual, self.stream = x, None", f"{THIN} -k nothing_of_its_own"),
     Fault("a rebuilt input is not cut off from the graph it came from", "inarch/rebuild.py", "known = [source if source is not None and",
           "known = [source if source is None and", f"{THIN} -k nothing_of_its_own"),
+    Fault("a block that runs again keeps what only its first run knew", "inarch/joint.py", "self.last.made(x) and not checkpointed()",
+          "self.last.made(x)", "tests/test_recompute.py -k every_library"),
 ]
