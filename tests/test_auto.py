@@ -62,6 +62,9 @@ def test_the_size_falls_until_the_time_is_enough(monkeypatch):
     assert "candidates see" in starved.reasons[-1]
     assert decide.effort(chosen, 1000, 12, 3, "cpu", side=96).side == 96
     assert poor.seconds <= 180
+    monkeypatch.setattr(decide, "measured", lambda chosen, sides, device: iter([(224, 0.05), (64, 0.007), (32, 0.006)]))
+    between = decide.effort(chosen, 500, 12, 1.5, "cpu")  # no side has ten epochs: the largest that has a few
+    assert between.side == 64 and decide.FEWEST <= between.epochs < decide.EPOCHS // 2
 
 
 def test_what_cannot_be_loaded_is_passed_over_and_said(monkeypatch):

@@ -91,14 +91,18 @@ def effort(chosen: Chosen, images: int, candidates: int, minutes: float, device:
     """The largest side at which the ladder and the winner fit into ``minutes``; at the smallest, fewer epochs, then fewer images."""
     allowed, reasons = 60 * minutes, []
     sides = [side] if side else sorted({chosen.native, *(s for s in SIDES if s < chosen.native)}, reverse=True)
+    fitting: list[tuple[int, float, int]] = []
     for at, seconds in measured(chosen, sides, device):
         whole = BESIDE * images * seconds  # of one epoch
         epochs = max((n for n in range(1, EPOCHS + 1) if whole * spent(candidates, n) <= allowed), default=0)
         reasons.append(f"{at} px: {1000 * seconds:.1f} ms per image and update; epochs that fit into {minutes:g} min: {epochs}")
-        if epochs >= EPOCHS // 2 or at == sides[-1]:
+        fitting.append((at, whole, epochs))
+        if epochs >= EPOCHS // 2:
             break
-    else:
+    if not fitting:
         raise ConfigError(f"{chosen.address} takes none of the sides {sides}; give one with --image-size")
+    enough = (EPOCHS // 2, FEWEST, 0)  # epochs: the largest side with the first that any side has
+    at, whole, epochs = next(one for least in enough for one in fitting if one[2] >= least and (least or one is fitting[-1]))
     if epochs >= FEWEST:
         return Effort(at, epochs, 0, whole * spent(candidates, epochs), (*reasons, f"image size {at}, epochs {epochs}"))
     share = max((allowed / whole - FEWEST) / (spent(candidates, FEWEST) - FEWEST), 0.0)
