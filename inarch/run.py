@@ -24,7 +24,7 @@ from inarch.errors import ConfigError, Corrupt, Incomplete, Mismatch, StorageErr
 from inarch.places import place
 from inarch.preprocess import Preprocess
 from inarch.recipe import Recipe
-from inarch.seal import check_seal, sealed
+from inarch.seal import read_result, sealed
 from inarch.toml import read_toml, to_toml
 
 FORMAT = 1
@@ -125,9 +125,7 @@ class Run:
         """``result.json``; ``Incomplete`` while the run has not finished, ``Corrupt`` where it was changed afterwards."""
         if not self.finished:
             raise Incomplete(f"{self} has no result yet; finish it by `inarch train --resume {self}`")
-        fields = files.parse_json(files.read(self.result_file, cap=CARD_CAP), self.result_file)
-        check_seal(fields, self.result_file)
-        return fields
+        return read_result(self.result_file, CARD_CAP)
 
     def write_result(self, result: dict[str, Any]) -> None:
         """The result, sealed: an edit by hand shows."""

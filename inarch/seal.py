@@ -31,4 +31,11 @@ def check_seal(fields: Mapping[str, Any], path: Path) -> None:
                       "file, or train again")
 
 
-__all__ = ["SEAL", "check_seal", "sealed"]
+def read_result(path: Path, cap: int = 64 << 20) -> dict[str, Any]:
+    """The fields of a result file; raises ``Corrupt`` where it is none, or was changed after it was sealed."""
+    fields = files.parse_json(files.read(path, cap=cap), path)
+    check_seal(fields, path)
+    return fields
+
+
+__all__ = ["SEAL", "check_seal", "read_result", "sealed"]

@@ -20,7 +20,7 @@ from inarch.backbones import Backbone
 from inarch.errors import ConfigError, InarchError
 from inarch.evaluate import device_named
 
-LARGE = ("hf:google/vit-base-patch16-224-in21k", "timm:vit_small_patch16_224.augreg_in21k")  # where there is a GPU
+LARGE = (backbones.HUB_PRESET.address, "timm:vit_small_patch16_224.augreg_in21k")  # where there is a GPU
 SMALL = ("timm:vit_small_patch16_224.augreg_in21k", "timm:vit_tiny_patch16_224.augreg_in21k_ft_in1k")  # many cores
 TINY = ("timm:vit_tiny_patch16_224.augreg_in21k_ft_in1k",)
 EMBEDDED = "mini-vit"  # comes with the package: the last resort, which needs no network

@@ -14,8 +14,8 @@ from typing import Any
 from inarch.errors import DataError, InarchError
 from inarch.places import place
 from inarch.reporting.failures import Failure, failure_of, is_failure
-from inarch.reporting.results import Result, is_pretraining, names_of, read_fields, results_of
-from inarch.seal import check_seal
+from inarch.reporting.results import Result, is_pretraining, names_of, results_of
+from inarch.seal import read_result
 
 RESULT = "result.json"
 UNFINISHED = ("run.json", "recipe.toml")  # a folder that holds one of these is a run
@@ -78,6 +78,4 @@ def _told(path: Path) -> Path:
 def _fields(path: Path) -> dict[str, Any]:
     if path.name == RESULT and not path.exists():
         raise DataError(f"{path.parent}: the run has no {RESULT}, it has not finished; resume it, or leave it out")
-    fields = read_fields(path)
-    check_seal(fields, path)
-    return fields
+    return read_result(path)

@@ -70,7 +70,6 @@ class Agenda:
         self.waiting: deque[Job] = deque()
         self.out: set[str] = set()  # keys of jobs that are being done
         self.tries: dict[str, int] = {}
-        self.problems: list[str] = []
         for cell in self.cells.values():
             self._open(cell)
 

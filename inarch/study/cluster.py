@@ -66,7 +66,7 @@ class RayCrew:
             kind, said, held = self.ray.get(ready[0])
         except self.ray.exceptions.RayError as problem:
             return Outcome(job, "died", reason=f"Ray lost it: {str(problem).splitlines()[0]}", seconds=took)
-        return Outcome(job, kind, said if kind == "done" else None, "" if kind == "done" else said, took, held)
+        return Outcome.answer(job, kind, said, took, held)
 
 
 def remotely(job: Job, folder: str, where: str) -> tuple[str, Any, int]:

@@ -24,6 +24,11 @@ class Outcome:
     seconds: float = 0.0
     memory: int = 0  # bytes, the most that its process held
 
+    @staticmethod
+    def answer(job: Job, kind: Literal["done", "failed"], said: Any, seconds: float, memory: int) -> Outcome:
+        """What a process said of its job: the result, or the reason."""
+        return Outcome(job, kind, said, "", seconds, memory) if kind == "done" else Outcome(job, kind, None, said, seconds, memory)
+
 
 class Crew(Protocol):
     """Local processes, or a cluster."""

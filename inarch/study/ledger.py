@@ -12,7 +12,7 @@ from typing import Any
 
 from inarch import files, folders
 from inarch.reporting.results import data_name, line
-from inarch.seal import check_seal
+from inarch.seal import read_result
 from inarch.study.jobs import Job
 
 
@@ -37,11 +37,7 @@ class Ledger:
     def result(self, job: Job) -> dict[str, Any] | None:
         """The kept result; None where there is none. Raises ``Corrupt`` where it was changed since."""
         path = self.file(job)
-        if not path.exists():
-            return None
-        found = files.parse_json(files.read(path), path)
-        check_seal(found, path)
-        return found
+        return read_result(path) if path.exists() else None
 
     def failed(self, job: Job) -> str | None:
         """Why the job could not be done, where that is known."""

@@ -99,7 +99,7 @@ class LocalCrew:
         except (EOFError, OSError):
             return Outcome(job, "died", reason=self._buried(worker), seconds=took)
         self._learn(held)
-        return Outcome(job, kind, said if kind == "done" else None, "" if kind == "done" else said, took, held)
+        return Outcome.answer(job, kind, said, took, held)
 
     def _learn(self, held: int) -> None:
         self.held = max(self.held, held)

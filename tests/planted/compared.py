@@ -6,7 +6,8 @@ PAGE, PAIRED = "tests/test_compare_page.py", "tests/test_paired.py"
 FAULTS = [
     Fault("the mean leaves failed seeds out", "inarch/reporting/rows.py", "return [None] * len(self.failed)", "return []",
           f"{PAGE} -k takes_the_mean_with_it"),
-    Fault("a changed result is read", "inarch/reporting/gather.py", "    check_seal(fields, path)\n", "", f"{PAGE} -k changed_after"),
+    Fault("a changed result is read", "inarch/seal.py", "    check_seal(fields, path)\n    return fields", "    return fields",
+          f"{PAGE} -k changed_after"),
     Fault("a trial is a run like others", "inarch/reporting/trials.py", "if not result.trial]\n    if finished", "]\n    if finished",
           f"{PAGE} -k 'no_rows or never_takes'"),
     Fault("one-sided p for a two-sided test", "inarch/reporting/paired.py", "tail(mean / error, n - 1) if",
