@@ -54,7 +54,7 @@ def fingerprint(model: nn.Module, without: frozenset[str] = frozenset(), pristin
     values: list[Tensor] = [tensors[place] for place in known.places]
     if pristine:
         values = [pristine.get(one.name, value) for one, value in zip(known.chosen, values, strict=True)]
-    samples = _samples(values)
+    samples = _samples(known, values)
     for seen, digests in known.digests:
         if seen == samples:
             return dict(digests)
@@ -121,10 +121,15 @@ def _by_source(dtypes: set[str], there: str, here: str) -> Verdict:
 
 @dataclass(frozen=True)
 class Known:
-    """What follows from a structure: the tensors chosen, where the walk meets them; and the digests of the last values seen in them."""
+    """What follows from a structure: the tensors chosen, where the walk meets them; and the digests of the last values seen in them.
+
+    ``vectors``: which of them are taken whole; ``sampled``: of which others, and at which places, 64 values are.
+    """
 
     chosen: tuple[Chosen, ...]
     places: tuple[int, ...]
+    vectors: tuple[int, ...]
+    sampled: tuple[tuple[int, Any], ...]
     digests: deque[tuple[bytes, dict[str, str]]]
 
 
@@ -137,9 +142,15 @@ def _known(model: nn.Module, without: frozenset[str]) -> tuple[Known, list[nn.Pa
     if found is None:
         if len(_KNOWN) >= _KEPT:
             _KNOWN.clear()
-        chosen = _choose(model, tensors, without)
-        found = _KNOWN[structure, without] = Known(chosen, tuple(one.place for one in chosen), deque(maxlen=2))
+        found = _KNOWN[structure, without] = _learn(_choose(model, tensors, without), tensors)
     return found, tensors
+
+
+def _learn(chosen: tuple[Chosen, ...], tensors: list[nn.Parameter]) -> Known:
+    values = [tensors[one.place] for one in chosen]
+    vectors = tuple(k for k, value in enumerate(values) if value.dim() == 1 and value.is_floating_point())
+    sampled = tuple((k, _picks(value.numel())) for k, value in enumerate(values) if k not in set(vectors))
+    return Known(chosen, tuple(one.place for one in chosen), vectors, sampled, deque(maxlen=2))
 
 
 def _walk(model: nn.Module) -> tuple[Hashable, list[nn.Parameter]]:
@@ -176,14 +187,11 @@ def _choose(model: nn.Module, tensors: list[nn.Parameter], without: frozenset[st
     return tuple(Chosen(role, name, places[id(parameters[name])]) for role, name in sorted(names))
 
 
-def _samples(values: list[Tensor]) -> bytes:
+def _samples(known: Known, values: list[Tensor]) -> bytes:
     """At least the 64 values of every tensor, as they lie in memory: equal bytes, equal digests. Few calls, each over many tensors."""
-    with suppress(TypeError, RuntimeError), torch.no_grad():  # numpy knows neither a GPU nor bfloat16
-        vectors = torch.cat([value for value in values if value.dim() == 1 and value.is_floating_point()] or [torch.empty(0)])
-        others = [value for value in values if value.dim() != 1 or not value.is_floating_point()]
-        arrays = [vectors.numpy(), *map(Tensor.numpy, map(Tensor.detach, others))]
-        picks = [_picks(value.numel()) for value in others]
-        return _joined([arrays[0], *(array.take(places) for array, places in zip(arrays[1:], picks, strict=True))])
+    with suppress(TypeError, RuntimeError), torch.no_grad():  # numpy knows neither a GPU nor bfloat16; without gradients none is detached
+        vectors = torch.cat([values[k] for k in known.vectors] or [torch.empty(0)])
+        return _joined([vectors.numpy(), *(values[k].numpy().take(places) for k, places in known.sampled)])
     return _joined([sample.cpu().view(torch.uint8).numpy() for sample in _taken(values)])
 
 

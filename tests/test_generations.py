@@ -69,6 +69,8 @@ def _link(folder):
 
 DAMAGE = {
     "cut": _cut, "flipped": _flip, "of another generation": _swap, "path outside": _traverse, "linked": _link,
+    "of two names": lambda f: (f.parent / "copy").hardlink_to(f / "trained.safetensors"),
+    "manifest of two names": lambda f: (f.parent / "copy").hardlink_to(f / "manifest.json"),
     "weights gone": lambda f: (f / "trained.safetensors").unlink(),
     "state gone": lambda f: (f / "state.json").unlink(),
     "state edited": lambda f: (f / "state.json").write_text('{"run": {"updates": 9}}'),

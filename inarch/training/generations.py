@@ -100,7 +100,7 @@ class Generations:
         return None
 
     def _read(self, folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-        manifest = files.read(folder / MANIFEST, cap=files.HEADER_CAP)
+        manifest = files.read(folder / MANIFEST, cap=files.HEADER_CAP, sole=True)
         contents = {name: _verified(folder / name, entry) for name, entry in _listed(manifest, folder).items()}
         if _manifest(contents) != manifest:
             raise Corrupt(f"{folder / MANIFEST}: not as it was written, though what it lists is; it was changed by hand")
@@ -154,7 +154,7 @@ def _listed(manifest: bytes, folder: Path) -> dict[str, Any]:
 
 
 def _verified(path: Path, entry: Any) -> bytes:
-    data = files.read(path)
+    data = files.read(path, sole=True)
     if entry != {"bytes": len(data), "sha256": files.sha256(data)}:
         raise Corrupt(f"{path}: its {len(data)} bytes are not those its manifest names; the file is cut, damaged "
                       "or of another generation")
