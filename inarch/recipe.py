@@ -27,7 +27,9 @@ from inarch.recipe_rules import contradictions, defaults, kind_of, reasons, sche
 from inarch.toml import read_toml
 
 PRESET = "hf:google/vit-base-patch16-224-in21k"  # documented in inarch/backbones/hub.py
-FREE = frozenset({"out", "workers", "recompute", "tensorboard", "report", "report_to", "checkpoint_every", "keep"})  # may change on resume
+FREE = frozenset((  # may change on resume
+    "out", "workers", "recompute", "cache_folder", "tensorboard", "report", "report_to", "checkpoint_every", "keep",
+))
 
 Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -134,6 +136,8 @@ class Recipe(BaseModel):
     eval_batch_size: Whole = 256  # [4.1]
     recompute: bool = False  # blocks are computed again in backward: a fraction of the memory for about a third more time
     cache_features: bool = True  # what lies before the first trained number runs once per image or name, where that is exact
+    cache_folder: str = ""  # of classification: a folder, memory-mapped, where later runs find it again; "": in memory, for this run
+    cache_dtype: Literal["fp32", "fp16", "bf16"] | None = None  # of what is kept; None: as it is computed
 
     # record
     evaluate_every: Whole = 1  # epochs between scores of the validation part

@@ -122,6 +122,9 @@ def contradictions(recipe: Recipe, where: str) -> None:
         "data_order='published' is the order of a vision-language run": recipe.data_order == "published" and not recipe.generates,
         "class_weights, sampling and multilabel are of classification; leave them out": recipe.kind != "classify" and
             (recipe.multilabel or recipe.class_weights != "none" or recipe.sampling != "shuffle"),
+        "cache_folder and cache_dtype are of classification; leave them out, the rows of this run are kept in memory":
+            recipe.kind != "classify" and bool(recipe.cache_folder or recipe.cache_dtype),
+        "cache_folder and cache_dtype need cache_features": bool(recipe.cache_folder or recipe.cache_dtype) and not recipe.cache_features,
     }
     for reason, holds in {**wrong, **_of_two_towers(recipe)}.items():
         if holds:

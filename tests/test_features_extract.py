@@ -64,6 +64,14 @@ def test_features_are_the_towers_own(eyes: Eyes, tmp_path: Path, kind: Any, dtyp
     assert store.origin["tower"] == eyes.address and store.origin["preprocess"]["fit"] == "squash"
 
 
+def test_bfloat16_is_the_nearest_bfloat16_of_float32_and_not_for_hdf5(eyes: Eyes, tmp_path: Path) -> None:
+    half, single = (extract(pictures(), eyes, tmp_path / dtype, dtype=dtype).store for dtype in ("bfloat16", "float32"))
+    for image in half:
+        assert torch.equal(half[image], single[image].bfloat16().float())
+    with pytest.raises(ConfigError, match="HDF5 has no bfloat16"):
+        extract(pictures(), eyes, tmp_path / "h5", kind="hdf5", dtype="bfloat16")
+
+
 def test_float16_is_the_nearest_float16_of_float32(eyes: Eyes, tmp_path: Path) -> None:
     half, single = (extract(pictures(), eyes, tmp_path / dtype, dtype=dtype).store for dtype in ("float16", "float32"))
     for image in half:

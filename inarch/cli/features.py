@@ -18,7 +18,7 @@ def run(
     tower: Annotated[str, typer.Option(metavar="ADDRESS", help="Image tower: mini-vit, open_clip:ARCH/TAG, timm:NAME, hf:NAME.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the features go; an unfinished folder is gone on with.")],
     format: Annotated[Literal["memmap", "hdf5", "h5-files"], typer.Option(help="One array, one HDF5 file, or one per image.")] = "memmap",
-    dtype: Annotated[Literal["float16", "float32"], typer.Option(help="Of the stored numbers.")] = "float16",
+    dtype: Annotated[Literal["float16", "bfloat16", "float32"], typer.Option(help="Of the stored numbers.")] = "float16",
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 32,
     image_size: Annotated[int | None, typer.Option(min=1, help="Side in pixels; the tower's own where left out.")] = None,
     resize: Annotated[Literal["squash", "backbone"], typer.Option(help="Whole picture to a square, or the tower's own crop.")] = "squash",

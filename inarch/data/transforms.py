@@ -41,10 +41,22 @@ class Transform:
 
     preprocess: Preprocess
     augment: Augment = "none"
+    only: int | None = None  # of an augmentation whose views can be counted: this one, whatever the key
+
+    @property
+    def views(self) -> int:
+        """In how many ways it can show an image; 0: too many to count."""
+        return {"none": 1, "flip": 2}.get(self.augment, 0)
+
+    def drawn(self, key: Key) -> int:
+        """Which of its ``views`` the key draws."""
+        return int(self.augment == "flip" and np.random.default_rng(key).random() < 0.5)
 
     def __post_init__(self) -> None:
         if self.augment not in AUGMENTS:
             raise ConfigError(f"augment {self.augment!r}; {nearest(str(self.augment), AUGMENTS)}")
+        if self.only is not None and self.only not in range(self.views):
+            raise ConfigError(f"augment {self.augment!r} has {self.views} views that can be counted; only={self.only} is none of them")
 
     def __call__(self, image: Image.Image, *, key: Key | None = None) -> torch.Tensor:
         """``image`` (RGB) as the backbone wants it; ``key`` is needed by every augmentation but "none"."""
@@ -54,11 +66,13 @@ class Transform:
         """The geometry alone: ``uint8[size, size, 3]``."""
         if self.augment == "none":
             return np.asarray(self._fitted(image))
+        if self.augment == "flip" and (key is not None or self.only is not None):
+            view = self.drawn(key) if self.only is None else self.only  # type: ignore[arg-type]
+            return np.asarray(ImageOps.mirror(self._fitted(image)) if view else self._fitted(image))
         if key is None:
             raise ConfigError(f"augment {self.augment!r} draws at random; pass key=(seed, epoch, index)")
         rng = np.random.default_rng(key)
-        drawn = {"fgvc": self._cropped, "clip": self._resized_crop}.get(self.augment)
-        image = self._fitted(image) if drawn is None else drawn(image, rng)
+        image = (self._cropped if self.augment == "fgvc" else self._resized_crop)(image, rng)
         return np.asarray(ImageOps.mirror(image) if rng.random() < 0.5 else image)
 
     def normalise(self, pixels: np.ndarray) -> torch.Tensor:

@@ -26,14 +26,14 @@ from inarch.data.transforms import Transform
 from inarch.errors import ConfigError, DataError, nearest
 from inarch.features import hdf5, standing, survey
 from inarch.features.opening import open_store
-from inarch.features.plan import DTYPES, Plan, digest
+from inarch.features.plan import Plan, digest, stored
 from inarch.features.sinks import SINKS, clear
 from inarch.features.store import FeatureStore, inside
 from inarch.features.survey import Image, Tell, silent
 from inarch.training.lock import locked
 
 Kind = Literal["memmap", "hdf5", "h5-files"]
-Dtype = Literal["float16", "float32"]
+Dtype = Literal["float16", "bfloat16", "float32"]
 OnBadImage = Literal["refuse", "skip"]
 AHEAD = 2  # batches that are decoded while the tower is at work
 
@@ -71,9 +71,12 @@ def extract(images: Mapping[str, Image], eyes: Eyes, out: str | Path, *, kind: K
 
 
 def _check(images: Mapping[str, Image], kind: str, dtype: str, batch_size: int, on_bad_image: str) -> None:
-    for name, value, options in (("kind", kind, SINKS), ("dtype", dtype, DTYPES), ("on_bad_image", on_bad_image, get_args(OnBadImage))):
+    choices = {"kind": (kind, SINKS), "dtype": (dtype, get_args(Dtype)), "on_bad_image": (on_bad_image, get_args(OnBadImage))}
+    for name, (value, options) in choices.items():
         if value not in options:
             raise ConfigError(f"{name} {value!r}; {nearest(str(value), options)}")
+    if dtype == "bfloat16" and kind != "memmap":
+        raise ConfigError(f"kind {kind!r}: HDF5 has no bfloat16; choose float16 or float32, or kind='memmap'")
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ConfigError(f"batch_size {batch_size!r}; expected a whole number from 1 on")
     if not images:
@@ -107,12 +110,12 @@ def _extract(folder: Path, plan: Plan, images: Mapping[str, Image], eyes: Eyes, 
 def seen(eyes: Eyes, pixels: Tensor, names: Sequence[str], dtype: str) -> np.ndarray:
     """[batch, tokens, width] in ``dtype``; every value must be a number there."""
     with torch.inference_mode():
-        rows = eyes(pixels.to(eyes.device)).to(getattr(torch, dtype)).cpu().numpy()
-    bad = np.flatnonzero(~np.isfinite(rows).all((1, 2)))
+        rows = eyes(pixels.to(eyes.device)).to(getattr(torch, dtype)).cpu()
+    bad = np.flatnonzero(~torch.isfinite(rows).all((1, 2)).numpy())
     if len(bad):
         cure = "extract with dtype float32" if dtype == "float16" else "choose another tower or device"
         raise DataError(f"{names[bad[0]]}: its features are not finite in {dtype}; {cure}")
-    return np.ascontiguousarray(rows, DTYPES[dtype])  # a map [batch, width, h, w] arrives as a view
+    return stored(rows.contiguous(), dtype)  # a map [batch, width, h, w] arrives as a view
 
 
 def batches(ids: Sequence[str], load: Callable[[str], Tensor], size: int) -> Iterator[tuple[Sequence[str], Tensor]]:

@@ -15,14 +15,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from inarch import files
 from inarch.errors import Corrupt, Mismatch
 
 FORMAT = 1
 DIGEST = 32
 KINDS = ("memmap", "hdf5", "h5-files")
-BYTES = {"float16": 2, "float32": 4}
-DTYPES = {"float16": "<f2", "float32": "<f4"}  # as numpy writes them: little-endian wherever they are read
+BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+DTYPES = {"float16": "<f2", "bfloat16": "<u2", "float32": "<f4", "float64": "<f8"}  # as numpy has them, little-endian; of bfloat16 the bits
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,17 @@ def known(plan: Plan) -> set[str]:
 
 def _some(what: str, names: set[str]) -> str:
     return f"{len(names)} {what} (first: {min(names)})" if names else ""
+
+
+def stored(rows: Tensor, dtype: str) -> np.ndarray:
+    """``rows`` as they lie in a file of ``dtype``."""
+    found = rows.to(getattr(torch, dtype)).cpu()
+    return np.ascontiguousarray((found.view(torch.int16) if dtype == "bfloat16" else found).numpy().view(DTYPES[dtype]))
+
+
+def numbers(row: np.ndarray, dtype: str) -> np.ndarray:
+    """What lies in a file of ``dtype``, as floating-point numbers."""
+    return (row.astype("<u4") << 16).view("<f4") if dtype == "bfloat16" else row
 
 
 def digest(row: Any) -> bytes:

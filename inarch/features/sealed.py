@@ -20,7 +20,7 @@ from inarch import files
 from inarch.data.images import shown
 from inarch.errors import Corrupt, Incomplete, StorageError
 from inarch.features import hdf5
-from inarch.features.plan import DIGEST, DTYPES, Plan, digest, parse
+from inarch.features.plan import DIGEST, DTYPES, Plan, digest, numbers, parse
 from inarch.features.store import FeatureStore
 
 INDEX, UNFINISHED, ROWS = "index.json", "unfinished.json", "rows.sha256"
@@ -113,7 +113,7 @@ class SealedStore(FeatureStore):
         found = self.read(number)
         if not self._proved[number]:
             self._prove(number, found)
-        return found
+        return numbers(found, self.plan.dtype)
 
     def _prove(self, number: int, found: np.ndarray) -> None:
         if digest(found) != self.digests[number * DIGEST : (number + 1) * DIGEST]:

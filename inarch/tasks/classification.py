@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -23,10 +25,10 @@ from inarch.tasks.classify import Classifier, draw_weights, headline, objective,
 from inarch.tasks.named import opened
 from inarch.tasks.task import Feed, Sources, Start, Task, Tick
 from inarch.training import score as scoring
-from inarch.training.behind import behind
-from inarch.training.features import lone_features
 from inarch.training.feed import ImageFeed
+from inarch.training.frozen import Shelf, start
 from inarch.training.order import Order, some
+from inarch.training.shelf import Folder, Memory
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 STATISTICS = {"imagenet": IMAGENET, "half": ((0.5,) * 3, (0.5,) * 3), "none": ((0.0,) * 3, (1.0,) * 3)}
@@ -124,19 +126,26 @@ class Classification(Task):
         return Order(len(self.table), recipe.batch_size, recipe.accumulate, recipe.seed, draw)
 
     def sources(self, engine: Any, net: nn.Module, tick: Tick | None) -> Sources:
-        """Features of what is frozen where that is exact and asked for, images otherwise."""
+        """Rows of what is frozen where that is exact and asked for, images otherwise; with a folder for them, rows or a refusal."""
         recipe, val = self.recipe, self._val
-        watched = None if val is None else self._plain(val)
-        if recipe.cache_features and recipe.augment == "none" and not recipe.backbone_noise:
-            found = lone_features(engine, net, self._plain(self.table), watched, recipe.eval_batch_size, tick)
-            if found is not None:
-                head, features, seen = found
-                return Sources(self.net(head, recipe), features, None if val is None else self._part("val", val, seen))
-            later = behind(engine, net, self._plain(self.table), watched, recipe.batch_size, tick)
-            if later is not None:
-                return Sources(later.net, later.feed, None if val is None else self._part("val", val, later.val), later.note)
         feed = ImageFeed(self.table, self.transform(recipe.augment), recipe.seed, recipe.workers)
+        watched = None if val is None else self._plain(val)
+        if recipe.cache_features:
+            head = partial(self.net, recipe=recipe)
+            try:
+                found = start(engine, net, head, feed, watched, self._shelf(net), noise=recipe.backbone_noise, tick=tick)
+                return Sources(found.net, found.feed, None if val is None else self._part("val", val, found.val), found.note)
+            except ConfigError as reason:
+                if recipe.cache_folder:
+                    raise ConfigError(f"cache_folder={recipe.cache_folder!r}: {reason}; or leave cache_folder out") from None
         return Sources(net, feed, None if val is None else self._part("val", val, watched))
+
+    def _shelf(self, net: nn.Module) -> Shelf:
+        recipe = self.recipe
+        if not recipe.cache_folder:
+            return Memory(recipe.batch_size, recipe.cache_dtype)
+        about = {"data": self.splits.sha256, "augment": recipe.augment, "precision": recipe.precision}
+        return Folder(Path(recipe.cache_folder).expanduser(), recipe.batch_size, about, net.model, recipe.cache_dtype)  # type: ignore[arg-type]
 
     def parts(self) -> list[Any]:
         test = self.splits.test if self.recipe.test else None

@@ -6,15 +6,22 @@ Done only where it is exact: everything that trains lies in one ``nn.Linear`` wh
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from inarch import roles
-from inarch.tasks.task import Tick
-from inarch.training.feed import FeatureFeed, ImageFeed
-from inarch.training.score import collect
+from inarch.training.cut import Cut
+
+
+def before_the_head(net: nn.Module, as_net: Callable[[nn.Linear], nn.Module], pixels: Tensor) -> Cut | None:
+    """None where more than a head trains, or where its output is not the whole of the logits."""
+    head = lone_head(net.model)  # type: ignore[arg-type]
+    if head is None:
+        return None
+    features, exact = tapped(net, head, pixels)
+    return Cut(as_net(head), lambda x: tapped(net, head, x)[0], features, "head") if exact else None
 
 
 def lone_head(model: nn.Module) -> nn.Linear | None:
@@ -55,32 +62,3 @@ def tapped(net: nn.Module, head: nn.Linear, pixels: Tensor) -> tuple[Tensor, boo
         return torch.empty(len(pixels), 0), False
     exact = tap.features.dim() == 2 and tap.mark.shape == logits.shape and torch.equal(tap.mark.to(logits.dtype), logits)
     return tap.features, exact
-
-
-def lone_features(
-    engine: Any, net: nn.Module, feed: ImageFeed, val: ImageFeed | None, batch: int, tick: Tick | None
-) -> tuple[nn.Linear, FeatureFeed, FeatureFeed | None] | None:
-    """The lone head of ``net`` and what it reads of both feeds; None where that would not be exact."""
-    head = lone_head(net.model)  # type: ignore[arg-type]
-    if head is None:
-        return None
-    first = _features(engine, net, head, feed, batch, tick)
-    watched = _features(engine, net, head, val, batch, tick) if val and first else None
-    return (head, first, watched) if first is not None and (watched is not None) == (val is not None) else None
-
-
-def _features(engine: Any, net: nn.Module, head: nn.Linear, feed: ImageFeed, batch: int, tick: Tick | None) -> FeatureFeed | None:
-    """The head's input for every image; None where the head's output is not the whole of the logits."""
-    exact: list[bool] = []
-
-    def compute(pixels: Tensor) -> Tensor:
-        found, whole = tapped(net, head, pixels)
-        exact.append(whole)
-        return found
-
-    net.eval()
-    try:
-        found = collect(engine, feed, batch, compute, tick)
-    finally:
-        feed.close()
-    return FeatureFeed(feed.table, found) if all(exact) else None

@@ -1,9 +1,10 @@
-"""Where inputs come from: images read and transformed, or features computed once; both in the order that they are asked for."""
+"""Where inputs come from: images read and transformed, or rows computed once; both in the order that they are asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -47,9 +48,19 @@ class ImageFeed:
     def __init__(self, table: Table, transform: Transform, seed: int, workers: int) -> None:
         side = transform.preprocess.size
         small = len(table) * side * side * 3 <= CACHE_CAP
-        self.table = table
+        self.table, self.view = table, transform.only or 0
         self.images = ImageSet(table, transform, seed, cache=transform.augment == "none" and workers == 0 and small)
         self.workers = Workers(self.images, workers)
+
+    def seen_as(self, view: int) -> ImageFeed:
+        """The same images, always in this view of the transform; plainly where it has no other."""
+        transform = self.images.transform
+        only = view if transform.views > 1 else None
+        return ImageFeed(self.table, replace(transform, only=only), self.images.seed, self.workers.workers)
+
+    def first(self, count: int) -> Tensor:
+        """Pixels of the first images, ``[count or fewer, 3, side, side]``."""
+        return torch.stack([self.images[i][0] for i in range(min(count, len(self)))])
 
     def __len__(self) -> int:
         return len(self.table)
@@ -63,19 +74,34 @@ class ImageFeed:
         self.workers.close()
 
 
-class FeatureFeed:
-    """Features in memory."""
+class Rows(Protocol):
+    """What was computed of every image, by its number: ``rows[[3, 1]]`` is ``[2, ...]``."""
 
-    def __init__(self, table: Table, features: Tensor) -> None:
-        self.table, self.features = table, features
-        self.labels = torch.from_numpy(table.labels)
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any) -> Tensor: ...
+
+
+class RowFeed:
+    """``views[v][i]``: what was computed of image i in view v of its transform; an epoch draws the view that its pixels would have."""
+
+    def __init__(self, images: ImageFeed, views: Sequence[Rows], dtype: torch.dtype) -> None:
+        self.table, self.views, self.dtype = images.table, views, dtype
+        self.transform, self.seed = images.images.transform, images.images.seed
+        self.labels = torch.from_numpy(self.table.labels)
 
     def __len__(self) -> int:
         return len(self.table)
 
     def batches(self, rows: Any, epoch: int = 0) -> Iterator[Batch]:
         for chosen in rows:
-            yield Batch(self.features[chosen], self.labels[chosen])
+            yield Batch(self._rows(chosen, epoch).to(self.dtype), self.labels[chosen])
+
+    def _rows(self, chosen: Any, epoch: int) -> Tensor:
+        if len(self.views) == 1:
+            return self.views[0][chosen]
+        drawn = [self.views[self.transform.drawn((self.seed, epoch, int(i)))][[int(i)]] for i in chosen]
+        return torch.cat(drawn)
 
     def close(self) -> None:
-        """There are none."""
+        """There are no worker processes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,17 +25,21 @@ class Alone:
     process_index: int = 0
 
 
-@torch.no_grad()
 def collect(engine: Any, feed: Feed, batch: int, compute: Callable[[Any], Tensor], tick: Tick | None = None) -> Tensor:
     """``compute`` of every row of the feed's table, ``[n, ...]`` on the CPU, in order."""
-    n, done, pieces = len(feed), 0, []
+    return torch.cat(list(collected(engine, feed, batch, compute, tick)))
+
+
+@torch.no_grad()
+def collected(engine: Any, feed: Feed, batch: int, compute: Callable[[Any], Tensor], tick: Tick | None = None) -> Iterator[Tensor]:
+    """The same, batch by batch."""
+    n, done = len(feed), 0
     for inputs, _ in feed.batches(Chunks(n, batch, engine.process_index, engine.num_processes)):
         piece = gathered(engine, compute(inputs.to(engine.device)))[: min(batch, n - done)]
-        pieces.append(piece.cpu())
         done += len(piece)
+        yield piece.cpu()
         if tick is not None:
             tick(done, n)
-    return torch.cat(pieces)
 
 
 def logits(
