@@ -18,6 +18,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from inarch.training.optimizer import adamw
+
 T = TypeVar("T")
 
 
@@ -54,7 +56,7 @@ class Trainer:
     def __init__(self, model: nn.Module, loss: Callable[[], Tensor]) -> None:
         self.loss = loss
         trained = [p for p in model.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(trained, lr=1e-4) if trained else None
+        self.optimiser = adamw(trained, lr=1e-4) if trained else None
 
     def __call__(self) -> Step:
         marks = [time.process_time()]

@@ -23,12 +23,12 @@ from inarch.switching import hold
 from inarch.tasks.learner import Learner
 from inarch.tasks.match import Said, Shown
 from inarch.tasks.task import Feed, Tick
+from inarch.training.optimizer import BETAS, adamw
 from inarch.training.order import keyed, permutation
 
 SHARE = 0.75
 LEAST = 4  # base classes: two to learn from, two to choose by
 EPOCH = 1 << 20  # augmentations of the probe are drawn under epochs that no fit has
-BETAS = (0.9, 0.999)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,10 +91,10 @@ def run(learner: Learner, feed: Feed, labels: Tensor, recipe: Any, steps: int, e
     before = {name: p.detach().clone() for name, p in probe.cores.items()}
     learner.eval()
     container_of(learner.model).train()  # adapters learn as in the fit, whatever was scored before
-    core = torch.optim.AdamW(probe.cores.values(), lr=recipe.lr, betas=BETAS, weight_decay=recipe.weight_decay)
+    core = adamw(probe.cores.values(), lr=recipe.lr, betas=BETAS, weight_decay=recipe.weight_decay)
     method = next(iter(container_of(learner.model).active().values())).method
     pace = max((pace for word, pace in method.paces.items() if word in method.probed), default=1.0)
-    gate = torch.optim.AdamW(probe.gates.values(), lr=recipe.lr * pace, betas=BETAS, weight_decay=0.0)
+    gate = adamw(probe.gates.values(), lr=recipe.lr * pace, betas=BETAS, weight_decay=0.0)
     shown = _stream(feed, labels, halves, recipe, steps)
     for step in range(steps):
         torch.manual_seed(keyed(recipe.seed, "probe", step))

@@ -112,7 +112,7 @@ def restore(found: Generation, trained: dict[str, nn.Parameter], optimizer: torc
     with torch.no_grad():
         for name, parameter in trained.items():
             parameter.copy_(stored[name])
-            optimizer.state[parameter] = _moments(moments, name, parameter)
+            optimizer.state[parameter] = _moments(moments, name, parameter, optimizer.defaults)
     if scaler is not None and found.state["scaler"]:
         scaler.load_state_dict(found.state["scaler"])
     return state
@@ -162,10 +162,11 @@ def _fits(moment: str, value: Tensor, parameter: nn.Parameter) -> bool:
     return (value.shape, value.dtype) == (parameter.shape, parameter.dtype)
 
 
-def _moments(stored: dict[str, Tensor], name: str, parameter: nn.Parameter) -> dict[str, Tensor]:
-    """The optimizer's state of one parameter, empty where it never had a gradient; the step count stays on the CPU, as torch keeps it."""
+def _moments(stored: dict[str, Tensor], name: str, parameter: nn.Parameter, settings: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The optimizer's state of one parameter, empty where it never had a gradient; torch keeps a fused step's count beside the moments."""
     there = [moment for moment in MOMENTS if f"{moment}/{name}" in stored]
-    return {moment: stored[f"{moment}/{name}"].to("cpu" if moment == "step" else parameter.device) for moment in there}
+    count = parameter.device if settings.get("fused") else torch.device("cpu")
+    return {moment: stored[f"{moment}/{name}"].to(count if moment == "step" else parameter.device) for moment in there}
 
 
 __all__ = ["Best", "State", "Tally", "restore", "snapshot", "values"]

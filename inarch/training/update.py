@@ -15,19 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inarch.container import container_of
 from inarch.errors import TrainingDiverged
-from inarch.recipe import Recipe
 from inarch.tasks.task import Batch
 from inarch.training import machine
 from inarch.training.job import Job
 from inarch.training.kept import Kept, counted
+from inarch.training.optimizer import optimizer
 from inarch.training.order import Shards, Window, keyed
 from inarch.training.schedule import Rate
 
 Fetch = Callable[[], Batch]  # this process's next shard
-BETAS = (0.9, 0.999)  # torch's defaults, as in ARC's released training
-MOMENTUM = 0.9  # of SGD [MMA]
 BACK_OFFS = 25  # fp16: halvings in a row before the scale itself is beside the point (2^16 / 2^25 < 1e-2)
 
 
@@ -145,21 +142,3 @@ class Updater:
         from accelerate.utils import gather_object
 
         return gather_object([lost])
-
-
-def optimizer(trained: dict[str, nn.Parameter], recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
-    """As the recipe says; what the method paces has a rate of its own in every group's ``pace``."""
-    groups = _groups(trained, recipe, container_of(model).scion("default").method.paces)
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.lr, momentum=MOMENTUM)
-    return torch.optim.AdamW(groups, lr=recipe.lr, betas=BETAS, eps=recipe.adam_eps)
-
-
-def _groups(trained: dict[str, nn.Parameter], recipe: Recipe, paces: dict[str, float]) -> list[dict[str, Any]]:
-    """By rate and decay; what has a pace of its own never decays, nor do biases (by the word in the name) with ``decay="no-bias"``."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in trained.items():
-        pace = next((pace for word, pace in paces.items() if f".{word}." in name), None)
-        spared = pace is not None or (recipe.decay == "no-bias" and "bias" in name)
-        groups.setdefault((pace or 1.0, 0.0 if spared else recipe.weight_decay), []).append(parameter)
-    return [{"params": parameters, "weight_decay": decay, "pace": pace} for (pace, decay), parameters in groups.items()]
