@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import inarch
 from inarch import ARC, Linear, anatomy
-from inarch.bench import imports, machine, report, results, subjects, timing, train
+from inarch.bench import imports, infer, machine, memory, report, results, subjects, timing, train
 from inarch.bench.families import FAMILIES, family_named
 from inarch.bench.saved import blocks_in_graph, saved, saved_bytes
 from inarch.bench.vision import VISION, loss
@@ -210,6 +210,52 @@ def test_rivals_share_numbers_and_train_their_own():
     assert all(p.requires_grad for p in base.parameters())
 
 
+def test_saved_bytes_over_a_base_in_bf16_are_those_counted_by_hand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Half of everything that the frozen base keeps; adapters stay in fp32, so what ARC keeps of its own is as wide as before."""
+    small = replace(VISION, base=lambda address: tiny(), batch=batch, settings={"side": SIDE, "classes": CLASSES})
+    monkeypatch.setitem(FAMILIES, "vision", small)
+    ticks: list[str] = []
+    found = memory.bench_memory(["ti"], ["linear", "arc"], batch=2, tick=ticks.append)
+    assert len(ticks) == memory.steps(["ti"], ["linear", "arc"]) == 6
+    full, half = (found["models"]["ti"]["widths"][width] for width in ("fp32", "bf16"))
+    assert full["weights"] == 2 * half["weights"] == sum(p.nbytes for p in pristine().parameters())
+    tokens, heads, label = UNIT // DIM // 4, 4, 8
+    for name, still in (("floor", DEPTH * heads * tokens * 4), ("linear", 0)):  # attention keeps a logarithm per head and token in fp32
+        assert full["methods"][name]["saved_per_image"] - label == 2 * (half["methods"][name]["saved_per_image"] - label) - still
+    own = [width["methods"]["arc"]["saved_per_image"] - width["methods"]["floor"]["saved_per_image"] for width in (full, half)]
+    assert own[0] > 0 and own[1] <= own[0] + UNIT
+    results.store(found, tmp_path / "memory.json")
+    page = report.report(tmp_path)
+    assert "## Saved bytes, ViT-Ti/16, batch 2" in page and "bf16 base" in page and page.count("**1.000**") == 2
+    with pytest.raises(ConfigError, match="batch=0"):
+        memory.bench_memory(batch=0)
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
+def test_inference_is_measured_with_filled_adapters_and_folds_are_the_same_function(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(infer, "VISION", replace(VISION, base=lambda address: tiny(), batch=batch))
+    ticks: list[str] = []
+    found = infer.bench_infer(["ti"], batch=2, repeats=2, tick=ticks.append)
+    assert len(ticks) == infer.steps(["ti"], 2) == 3 * len(infer.SUBJECTS)
+    rows = found["models"]["ti"]
+    assert rows["base"]["ratio"] == {"median": 1, "low": 1, "high": 1} and set(rows) == set(infer.SUBJECTS)
+    results.store(found, tmp_path / "infer.json")
+    assert "ARC r=50, folded |" in report.report(tmp_path)
+    x = torch.randn(2, 3, SIDE, SIDE)
+    said = {name: infer.SUBJECTS[name].prepare(subjects.twin(pristine().eval()))(x).logits for name in ("base", "arc", "arc-folded")}
+    assert torch.allclose(said["arc"], said["arc-folded"], atol=1e-4) and not torch.allclose(said["arc"], said["base"], atol=1e-2)
+    with pytest.raises(ConfigError, match="repeats=0"):
+        infer.bench_infer(repeats=0)
+
+
+def test_goals_of_vision_are_for_their_size(measured: dict):
+    """On ViT-Ti none is set; the same figures under the name of ViT-B are judged."""
+    entry = measured["models"]["ti"]
+    assert entry["goals"] == []
+    names = [(goal["name"], goal["figure"]) for goal in train.judged(VISION.goals, "b", entry)]
+    assert names == [("P1", "time"), ("P2", "saved")]
+
+
 def test_import_costs_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(imports, "COMMANDS", {name: ("-c", "pass") for name in imports.COMMANDS})
     found = imports.bench_import(repeats=2)
@@ -254,7 +300,7 @@ def test_the_floor_comes_first_and_methods_in_table_order():
 
 def test_peft_is_left_out_where_it_is_absent_and_missed_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(subjects.importlib.util, "find_spec", lambda name: None)
-    assert VISION.chosen(None) == [name for name in VISION.subjects if name != "lora-peft"]
+    assert VISION.chosen(None) == [name for name in VISION.subjects if "peft" not in name]
     with pytest.raises(MissingExtra, match=r"inarch\[peft\]"):
         VISION.prepared(pristine(), "lora-peft")
 

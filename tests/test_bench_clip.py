@@ -106,7 +106,7 @@ def measured(methods: list[str], monkeypatch: pytest.MonkeyPatch, small: Family 
 @pytest.mark.long
 def test_bench_of_clip_reports_goals_and_an_epoch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found, ticks = measured(["beside", "adaring", "mma"], monkeypatch)
-    assert len(ticks) == train.steps(None, ["beside", "adaring", "mma"], 1, "clip") == 2 * (4 + 2)
+    assert len(ticks) == train.steps(None, ["beside", "adaring", "mma"], 1, "clip") == 2 * (4 + 3)
     entry = found["models"]["b"]
     rows, goals = entry["methods"], entry["goals"]
     assert list(rows) == ["floor", "beside", "adaring", "mma"]
@@ -116,7 +116,8 @@ def test_bench_of_clip_reports_goals_and_an_epoch(monkeypatch: pytest.MonkeyPatc
         ("saved", "floor"), ("time", "floor"), ("saved", "beside"), ("time", "beside"), ("saved", "mma"), ("time", "mma")]
     assert goals[4]["value"] == whole["adaring"] / whole["mma"] and goals[4]["met"] is (whole["adaring"] <= whole["mma"])
     prefix = entry["prefix"]
-    assert prefix["first"] == {"vision": 1, "text": 1} and prefix["losses_equal"] == prefix["steps"] * 2 and prefix["ratio"]["median"] > 0
+    assert prefix["first"] == {"vision": 1, "text": 1} and prefix["losses_equal"] == prefix["steps"] * 2
+    assert prefix["ratio"]["median"] > 0 and prefix["over_floor"]["median"] > 0
     assert prefix["kept_per_image"] == TOKENS * DIM * NUMBER
     results.store(found, tmp_path / "clip.json")
     page = report.report(tmp_path)
@@ -148,8 +149,13 @@ def test_an_inexact_prefix_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None
 def test_goals_are_judged_by_bytes_and_by_paired_steps() -> None:
     rows = {"floor": {"saved_per_image": 10, "saved_fixed": 20, "steps": [1.0, 2.0, 4.0]},
             "adaring": {"saved_per_image": 11, "saved_fixed": 22, "steps": [1.1, 2.6, 4.0]}}
-    goals = (Goal("P3", "adaring", "saved", 1.10), Goal("P3", "adaring", "time", 1.05), Goal("P3", "adaring", "time", 1.0, "mma"))
-    by_bytes, by_steps = judged(goals, rows, 4)
+    goals = (Goal("P3", "adaring", "saved", 1.10), Goal("P3", "adaring", "time", 1.05), Goal("P3", "adaring", "time", 1.0, "mma"),
+             Goal("P5", "adaring", "epoch", 0.6), Goal("P1", "adaring", "time", 1.0, size="s"))
+    entry = {"methods": rows, "settings": {"batch": 4}}
+    by_bytes, by_steps = judged(goals, "b", entry)
+    by_epoch = judged(goals, "b", entry | {"prefix": {"over_floor": {"median": 0.5, "low": 0.4, "high": 0.7}}})[2]
+    assert (by_epoch["value"], by_epoch["high"], by_epoch["met"]) == (0.5, 0.7, True)
+    assert judged(goals, "s", entry)[-1]["most"] == 1.0
     assert by_bytes["value"] == pytest.approx(1.1) and by_bytes["met"] is (66 / 60 <= 1.10)
     assert (by_steps["value"], by_steps["low"], by_steps["high"]) == pytest.approx((1.1, 1.0, 1.3)) and by_steps["met"] is False
 

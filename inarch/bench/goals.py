@@ -2,6 +2,7 @@
 
     saved   bytes that autograd keeps for the whole batch, what does not grow with it included: exact
     time    median over the repeats of the paired ratio; under 4 % off the figure is no finding either way
+    epoch   the same of an epoch that starts behind the frozen blocks, over as many steps of the rival
 """
 
 from __future__ import annotations
@@ -10,29 +11,32 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from inarch.bench.timing import ratio
+from inarch.bench.timing import Ratio, ratio
 
 
 @dataclass(frozen=True)
 class Goal:
-    """``figure`` of ``subject`` at most ``most`` times that of ``against``; ``name`` as in the list of goals."""
+    """``figure`` of ``subject`` at most ``most`` times that of ``against``, on ``size`` ("": any); ``name`` as in the list of goals."""
 
     name: str
     subject: str
-    figure: Literal["saved", "time"]
+    figure: Literal["saved", "time", "epoch"]
     most: float
     against: str = "floor"
+    size: str = ""
 
-    def judged(self, rows: Mapping[str, Mapping[str, Any]], batch: int) -> dict[str, Any] | None:
+    def judged(self, entry: Mapping[str, Any]) -> dict[str, Any] | None:
         """As JSON; None where one of the two was not measured."""
-        if self.subject not in rows or self.against not in rows:
+        rows, epoch = entry["methods"], entry.get("prefix")
+        if self.subject not in rows or self.against not in rows or (self.figure == "epoch" and epoch is None):
             return None
         mine, theirs = rows[self.subject], rows[self.against]
         if self.figure == "saved":
+            batch = entry["settings"]["batch"]
             value = whole(mine, batch) / whole(theirs, batch)
             found = {"value": value, "low": value, "high": value}
         else:
-            paired = ratio(mine["steps"], theirs["steps"])
+            paired = Ratio(**epoch["over_floor"]) if self.figure == "epoch" else ratio(mine["steps"], theirs["steps"])  # type: ignore[index]
             found = {"value": paired.median, "low": paired.low, "high": paired.high}
         return asdict(self) | found | {"met": found["value"] <= self.most}
 
@@ -42,5 +46,6 @@ def whole(row: Mapping[str, Any], batch: int) -> float:
     return batch * row["saved_per_image"] + row["saved_fixed"]
 
 
-def judged(goals: tuple[Goal, ...], rows: Mapping[str, Mapping[str, Any]], batch: int) -> list[dict[str, Any]]:
-    return [found for goal in goals if (found := goal.judged(rows, batch)) is not None]
+def judged(goals: tuple[Goal, ...], size: str, entry: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Of the goals for this size, those whose two sides were measured."""
+    return [found for goal in goals if goal.size in ("", size) and (found := goal.judged(entry)) is not None]

@@ -1,7 +1,8 @@
 """An epoch that starts behind the frozen blocks, from what was kept of them, against the plain one: the same losses, fewer blocks.
 
     plain    every block of every step           kept    blocks below the first adapter once, before the first epoch
-Both begin with the same numbers and draw the same dropout, so every loss must be equal to the last bit; another one is an error.
+    floor    as many steps of the floor
+The first two begin with the same numbers and draw the same dropout, so every loss must be equal to the last bit; another one is an error.
 """
 
 from __future__ import annotations
@@ -56,17 +57,19 @@ def against_plain(family: Family, plan: Epoch, base: nn.Module, batch: int, repe
     """Measured; raises ``InarchError`` where a loss differs."""
     batches = [plan.batch(batch, number) for number in range(plan.steps)]
     models = [_drawn(family, base, plan.subject) for _ in range(2)]
+    floor = Lap(family, _drawn(family, base, "floor"), batches, [], [])
     prefixes = [Prefix(models[1], tower) for tower in plan.towers]
     began = time.process_time()
     kept = [_recorded(family, models[1], prefixes, data) for data in batches]
     recording = time.process_time() - began
-    laps = {"plain": Lap(family, models[0], batches, [], []), "kept": Lap(family, models[1], batches, prefixes, kept)}
+    laps = {"plain": Lap(family, models[0], batches, [], []), "kept": Lap(family, models[1], batches, prefixes, kept), "floor": floor}
     seconds = race(laps, repeats, tick)
     refuse_unequal(laps["plain"].losses, laps["kept"].losses)
     return {
         "subject": plan.subject, "steps": plan.steps, "first": {prefix.tower: prefix.first for prefix in prefixes},
         "losses_equal": len(laps["kept"].losses),
-        "ratio": asdict(ratio(seconds["kept"], seconds["plain"])), "recording_seconds": recording,
+        "ratio": asdict(ratio(seconds["kept"], seconds["plain"])), "over_floor": asdict(ratio(seconds["kept"], seconds["floor"])),
+        "recording_seconds": recording,
         "seconds": {name: statistics.median(of) for name, of in seconds.items()},
         "kept_per_image": kept[0][0].nbytes // batch,
     }

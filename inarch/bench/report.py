@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from inarch import files
 from inarch.bench.families import FAMILIES
 from inarch.bench.results import fetch
+from inarch.bench.sections import checking, circumstances, importing, inferring, loading, saving, spread, table, threads
 from inarch.bench.subjects import Family
 from inarch.errors import ConfigError
 
@@ -24,6 +24,8 @@ Written by `inarch bench report` from `results/bench/*.json`; do not edit.
     inarch bench train --json results/bench/train.json      # about 8 minutes on one calm core; --models ti for a first look
     inarch bench train --family vl --json results/bench/vl.json      # about 7 minutes on one core
     inarch bench train --family clip --repeats 3 --json results/bench/clip.json      # about 4 minutes on one core
+    inarch bench memory --json results/bench/memory.json      # exact, seconds; --family vl, clip
+    inarch bench infer --json results/bench/infer.json      # about 4 minutes on one core
     inarch bench import --json results/bench/import.json
     inarch bench check --json results/bench/check.json
     inarch bench save --json results/bench/save.json      # a minute on one core
@@ -74,10 +76,13 @@ def tables(found: list[dict[str, Any]]) -> str:
     trainings = [entry for file in found if file["kind"] == "train" for entry in file["models"].items()]
     parts = [part for family in FAMILIES.values() for name in family.sizes for model, entry in trainings
              if (entry.get("family", "vision"), model) == (family.name, name) for part in _of_model(family, name, entry)]
-    parts += [_import(file) for file in found if file["kind"] == "import"]
-    parts += [_check(file) for file in found if file["kind"] == "check"]
-    parts += [_save(file) for file in found if file["kind"] == "save"]
-    parts += [_load(file) for file in found if file["kind"] == "load"]
+    parts += [_memory(family, name, entry) for file in found if file["kind"] == "memory" for family in FAMILIES.values()
+              for name, entry in file["models"].items() if name in family.sizes and entry["family"] == family.name]
+    parts += [inferring(file) for file in found if file["kind"] == "infer"]
+    parts += [importing(file) for file in found if file["kind"] == "import"]
+    parts += [checking(file) for file in found if file["kind"] == "check"]
+    parts += [saving(file) for file in found if file["kind"] == "save"]
+    parts += [loading(file) for file in found if file["kind"] == "load"]
     return "\n".join(parts)
 
 
@@ -100,19 +105,19 @@ def _train(family: Family, title: str, entry: dict[str, Any]) -> str:
     head = ("method", "time / floor", "step s", "forward", "backward", "optimiser", "saved / floor", f"MiB / {family.unit}", "fixed MiB",
             *every, "blocks", "trained")
     shape = family.shape.format_map(settings)
-    about = f"{settings['repeats']} repeats, {_threads(settings['threads'])}; {_circumstances(entry)}"
+    about = f"{settings['repeats']} repeats, {threads(settings['threads'])}; {circumstances(entry)}"
     heading = f"## Training step, {title}, batch {settings['batch']}" + (f" ({shape})" if shape else "")
-    return "\n".join([heading, "", *_table(head, rows), "", about, ""])
+    return "\n".join([heading, "", *table(head, rows), "", about, ""])
 
 
 def _goals(family: Family, entry: dict[str, Any]) -> str:
     rows = [_goal(family, goal) for goal in entry["goals"]]
-    return "\n".join(["### Goals", "", *_table(("what", "at most", "found", "so", "goal"), rows), ""])
+    return "\n".join(["### Goals", "", *table(("what", "at most", "found", "so", "goal"), rows), ""])
 
 
 def _goal(family: Family, goal: dict[str, Any]) -> tuple[str, ...]:
-    figure = {"saved": "saved bytes of the batch", "time": "step time"}[goal["figure"]]
-    value = f"**{goal['value']:.3f}**" if goal["figure"] == "saved" else _spread({"median": goal["value"], **goal})
+    figure = {"saved": "saved bytes of the batch", "time": "step time", "epoch": "epoch from kept prefixes"}[goal["figure"]]
+    value = f"**{goal['value']:.3f}**" if goal["figure"] == "saved" else spread({"median": goal["value"], **goal})
     what = f"{figure}: {family.subjects[goal['subject']].label} over {family.subjects[goal['against']].label}"
     return what, f"{goal['most']:.2f}", value, "met" if goal["met"] else "missed", goal["name"]
 
@@ -120,9 +125,11 @@ def _goal(family: Family, goal: dict[str, Any]) -> tuple[str, ...]:
 def _prefix(family: Family, entry: dict[str, Any]) -> str:
     found, seconds = entry["prefix"], entry["prefix"]["seconds"]
     first = ", ".join(f"{tower} from block {block}" for tower, block in found["first"].items())
+    floor = f", over the floor: {spread(found['over_floor'])}" if "over_floor" in found else ""
     return "\n".join([
         f"### An epoch from kept prefixes, {family.subjects[found['subject']].label}", "",
-        f"Kept over plain: {_spread(found['ratio'])}; {seconds['kept']:.2f} s against {seconds['plain']:.2f} s for {found['steps']} steps "
+        f"Kept over plain: {spread(found['ratio'])}{floor}; "
+        f"{seconds['kept']:.2f} s against {seconds['plain']:.2f} s for {found['steps']} steps "
         f"({first}). Recording took {found['recording_seconds']:.2f} s, once, and {found['kept_per_image'] / 2**20:.2f} MiB per image. "
         f"All {found['losses_equal']} losses equal the plain ones bit for bit.", ""])
 
@@ -133,7 +140,7 @@ def _told(family: Family, title: str, entry: dict[str, Any], rows: dict[str, dic
     lines = [_told_row(family.subjects[method].label, row["generation"]) for method, row in rows.items()]
     heading = f"## Generation, {title}, batch {settings['batch']}, {settings['long']} tokens"
     about = f"Same run as the table above; a token's time is between {settings['short']} and {settings['long']} tokens."
-    return "\n".join([heading, "", *_table(head, lines), "", about, ""])
+    return "\n".join([heading, "", *table(head, lines), "", about, ""])
 
 
 def _told_row(label: str, row: dict[str, Any]) -> tuple[str, ...]:
@@ -141,96 +148,34 @@ def _told_row(label: str, row: dict[str, Any]) -> tuple[str, ...]:
     for stack, calls in row["calls"].items():
         values = stack.startswith(("decoder_cross_v", "decoder_cross_k"))
         groups["encoder" if stack.startswith("encoder_") else "values" if values else "rest"] += calls
-    return (label, _spread(row["token_ratio"]), f"{1000 * row['seconds_per_token']:.1f}", *map(str, groups.values()),
+    return (label, spread(row["token_ratio"]), f"{1000 * row['seconds_per_token']:.1f}", *map(str, groups.values()),
             f"{row['calls_per_token']:g}")
+
+
+def _memory(family: Family, name: str, entry: dict[str, Any]) -> str:
+    """Both widths side by side; ratios are to the floor of the same width."""
+    settings, (full, half) = entry["settings"], (entry["widths"][width] for width in ("fp32", "bf16"))
+    rows = [(family.subjects[method].label, *_kept(full["methods"][method]), *_kept(half["methods"][method]))
+            for method in family.subjects if method in full["methods"]]
+    head = ("method", "fp32: whole batch / floor", f"MiB / {family.unit}", "fixed MiB",
+            "bf16 base: whole batch / floor", f"MiB / {family.unit}", "fixed MiB")
+    weights = (f"Frozen weights: {full['weights'] / 2**20:.0f} MiB in fp32, {half['weights'] / 2**20:.0f} in bf16; what trains is fp32 in "
+               f"both. {circumstances(entry)}")
+    heading = f"## Saved bytes, {family.sizes[name].title}, batch {settings['batch']}"
+    return "\n".join([heading, "", *table(head, rows), "", weights, ""])
+
+
+def _kept(row: dict[str, Any]) -> tuple[str, ...]:
+    return f"**{row['saved_batch_ratio']:.3f}**", f"{row['saved_per_image'] / 2**20:.2f}", f"{row['saved_fixed'] / 2**20:.1f}"
 
 
 def _row(label: str, row: dict[str, Any]) -> tuple[str, ...]:
     seconds = row["seconds"]
     parts = (f"{seconds[k]:.3f}" for k in ("total", "forward", "backward", "optimiser"))
-    return (label, _spread(row["time_ratio"]), *parts,
+    return (label, spread(row["time_ratio"]), *parts,
             f"**{row['saved_ratio']:.3f}**", f"{row['saved_per_image'] / 2**20:.2f}", f"{row['saved_fixed'] / 2**20:.1f}",
             *((f"**{row['saved_batch_ratio']:.3f}**",) if "saved_batch_ratio" in row else ()),
             f"{row['blocks_in_graph']} of {row['blocks']}", f"{row['trained']:,}")
-
-
-def _spread(ratio: dict[str, float]) -> str:
-    spread = "" if ratio["low"] == ratio["high"] else f" ({ratio['low']:.2f} to {ratio['high']:.2f})"
-    return f"**{ratio['median']:.2f}**{spread}"
-
-
-def _import(file: dict[str, Any]) -> str:
-    rows = [(f"`{name}`", *_seconds(row["cpu"]), f"{row['wall']['median']:.2f}") for name, row in file["commands"].items()]
-    rows.append(("inarch over torch", *_seconds(file["inarch_over_torch"]), ""))
-    about = f"{file['settings']['repeats']} repeats, interleaved, first dropped; {_circumstances(file)}"
-    return "\n".join(["## Import", "", *_table(("fresh interpreter", "CPU s", "range", "wall s"), rows), "", about, ""])
-
-
-def _check(file: dict[str, Any]) -> str:
-    settings = file["settings"]
-    rows = [_check_row(name, row) for name, row in file["sizes"].items()]
-    about = f"{settings['images']} images each, {settings['repeats']} repeats; {_circumstances(file)}"
-    goal = f"Goal: {settings['goal']} small JPEGs per second and core. Each is decoded whole, its bytes and its pixels are hashed."
-    head = ("JPEGs of", "bytes", "per CPU second", "range", "per second", "goal")
-    return "\n".join(["## Images checked before training", "", *_table(head, rows), "", goal, about, ""])
-
-
-def _check_row(name: str, row: dict[str, Any]) -> tuple[str, ...]:
-    cpu, wall = row["per_cpu_second"], row["per_second"]
-    goal = {True: "met", False: "missed", None: ""}[row.get("met")]
-    spread = f"{cpu['low']:.0f} to {cpu['high']:.0f}"
-    return name, f"{row['bytes_per_image']:,}", f"**{cpu['median']:.0f}**", spread, f"{wall['median']:.0f}", goal
-
-
-def _save(file: dict[str, Any]) -> str:
-    settings, save = file["settings"], file["save_seconds"]
-    goal = f"{settings['goal']:.0%}, {'met' if file['met'] else 'missed'}"
-    spread = f"{1000 * save['low']:.1f} to {1000 * save['high']:.1f}"
-    row = (settings["model"], f"{file['bytes']:,}", f"**{1000 * save['median']:.1f}**", spread,
-           f"{file['images_per_second']:.2f}", f"{file['epoch_seconds']:.0f}", f"**{file['share_of_epoch']:.4%}**", goal)
-    head = ("ARC r=50 on", "bytes", "ms per save", "range", "images / s", "s per 1000 images", "share", "goal")
-    about = (f"Written and synced, {settings['keep']} kept; {settings['repeats']} saves; the epoch is extrapolated from "
-             f"{settings['steps']} steps of {settings['images']} images, {_threads(settings['threads'])}; {_circumstances(file)}")
-    return "\n".join(["## A checkpoint of a training run", "", *_table(head, [row]), "", about, ""])
-
-
-_WAYS = {"replace": "ARC, values replaced", "card": "- card and its seal", "fingerprint": "- backbone against the fingerprint",
-         "bytes": "- weights read, SHA-256", "values": "- names, shapes, finite", "first": "ARC, grafted anew",
-         "peft": "peft load_adapter, LoRA r=8"}
-_CUTS = [(clock, cut) for clock in ("wall", "cpu") for cut in ("p50", "p95")]
-
-
-def _load(file: dict[str, Any]) -> str:
-    settings = file["settings"]
-    goals = {"replace": f"{settings['goal']:g} ms p95, {'met' if file['met'] else 'missed'}"}
-    rows = [(label, str(way["loads"]), *(f"{way[clock][cut]:.2f}" for clock, cut in _CUTS), goals.get(name, ""))
-            for name, label in _WAYS.items() if (way := file["ways"].get(name))]
-    head = ("ms", "loads", "p50", "p95", "CPU p50", "CPU p95", "goal")
-    about = (f"{file['bytes']:,} bytes, page cache warm, parts measured on their own; {_threads(settings['threads'])}; "
-             f"{_circumstances(file)}")
-    title = f"## Verified load of an adapter, {settings['model']}, rank {settings['rank']}"
-    return "\n".join([title, "", *_table(head, rows), "", about, ""])
-
-
-def _seconds(summary: dict[str, float]) -> tuple[str, str]:
-    return f"**{summary['median']:.2f}**", f"{summary['low']:.2f} to {summary['high']:.2f}"
-
-
-def _threads(n: int) -> str:
-    return "1 thread" if n == 1 else f"{n} threads"
-
-
-def _circumstances(entry: dict[str, Any]) -> str:
-    versions = ", ".join(f"{package} {version}" for package, version in entry["versions"].items())
-    return f"{entry['date']}, commit {entry['commit']}, {entry['hardware']}, load {entry['load']} at the start; {versions}."
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
-    cells = [head, *rows]
-    widths = [max(len(line[k]) for line in cells) for k in range(len(head))]
-    lines = [[line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))] for line in cells]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    return ["| " + " | ".join(line) + " |" for line in (lines[0], rule, *lines[1:])]
 
 
 if __name__ == "__main__":

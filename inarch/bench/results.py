@@ -1,4 +1,4 @@
-"""Measurements as files: a train file keeps an entry per model, each with its own settings and circumstances."""
+"""Measurements as files: one of training keeps an entry per model, each with its own settings and circumstances."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from inarch import files
 from inarch.errors import ConfigError
 
 FORMAT = 1
-KINDS = ("train", "import", "check", "save", "load")
+KINDS = ("train", "memory", "infer", "import", "check", "save", "load")
 
 
 def store(found: dict[str, Any], path: Path) -> None:
-    """Write; models that an existing train file holds and this run did not measure stay in it."""
+    """Write; models that an existing file holds, with settings of their own, and this run did not measure stay in it."""
     check_place(found["kind"], path)
-    if path.exists() and found["kind"] == "train":
+    if path.exists() and found["kind"] in ("train", "memory"):
         found = {**found, "models": {**fetch(path)["models"], **found["models"]}}
     files.write(path, files.canonical(found))
 

@@ -15,14 +15,12 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from torch import nn
-
 from inarch.bench.families import family_named
 from inarch.bench.goals import judged, whole
 from inarch.bench.machine import circumstances
+from inarch.bench.memory import memory_of
 from inarch.bench.prefixes import against_plain
 from inarch.bench.results import FORMAT
-from inarch.bench.saved import blocks_in_graph, saved
 from inarch.bench.subjects import Family
 from inarch.bench.telling import LONG, SHORT, told
 from inarch.bench.timing import Step, Trainer, race, ratio, threads
@@ -49,7 +47,9 @@ def bench_train(models: list[str] | None = None, methods: list[str] | None = Non
     about, entries = {"family": family, "settings": settings, **circumstances()}, {}
     with threads(n_threads):
         for model in models:
-            entries[model] = {**about, **_one(kind, model, methods, batch, repeats, tick)}
+            entries[model] = entry = {**about, **_one(kind, model, methods, batch, repeats, tick)}
+            if kind.goals:
+                entry["goals"] = judged(kind.goals, model, entry)
             gc.collect()  # hooks tie a model and its joints in cycles: free this one before the next is built
     return {"format": FORMAT, "kind": "train", "models": entries}
 
@@ -57,7 +57,7 @@ def bench_train(models: list[str] | None = None, methods: list[str] | None = Non
 def steps(models: list[str] | None, methods: list[str] | None, repeats: int, family: str = "vision") -> int:
     """How many ticks ``bench_train`` will give."""
     kind = family_named(family)
-    rivals = len(kind.chosen(methods)) * (1 if kind.tell is None else 2) + (2 if measures_epoch(kind, kind.chosen(methods)) else 0)
+    rivals = len(kind.chosen(methods)) * (1 if kind.tell is None else 2) + (3 if measures_epoch(kind, kind.chosen(methods)) else 0)
     return len(kind.models(models)) * rivals * (repeats + 1)
 
 
@@ -69,36 +69,21 @@ def _one(kind: Family, model: str, methods: list[str], batch: int, repeats: int,
     address = kind.sizes[model].address
     base = kind.base(address)
     ready = {name: kind.prepared(base, name) for name in methods}
-    rows = {name: _memory(kind, subject) for name, subject in ready.items()}
+    rows = {name: memory_of(kind, subject, kind.batch) for name, subject in ready.items()}
     data = kind.batch(batch)
     times = race({name: Trainer(subject, partial(kind.loss, subject, data)) for name, subject in ready.items()}, repeats, tick)
     for name, row in rows.items():
         row |= _time(times[name], times["floor"])
         row["saved_ratio"] = row["saved_per_image"] / rows["floor"]["saved_per_image"]
+        if kind.goals:
+            row["saved_batch_ratio"] = whole(row, batch) / whole(rows["floor"], batch)
     if kind.tell is not None:
-        for name, found in told(kind, ready, batch, repeats, tick).items():
-            rows[name]["generation"] = found
-    found = {"backbone": address, "methods": rows, **_judged(kind, rows, batch)}
+        for name, told_of in told(kind, ready, batch, repeats, tick).items():
+            rows[name]["generation"] = told_of
+    found: dict[str, Any] = {"backbone": address, "methods": rows}
     if kind.epoch is not None and measures_epoch(kind, methods):
         found["prefix"] = against_plain(kind, kind.epoch, base, batch, repeats, tick)
     return found
-
-
-def _judged(kind: Family, rows: dict[str, dict[str, Any]], batch: int) -> dict[str, Any]:
-    """Goals, and of every method the bytes of the whole batch over the floor's."""
-    if not kind.goals:
-        return {}
-    for row in rows.values():
-        row["saved_batch_ratio"] = whole(row, batch) / whole(rows["floor"], batch)
-    return {"goals": judged(kind.goals, rows, batch)}
-
-
-def _memory(kind: Family, model: nn.Module) -> dict[str, Any]:
-    kept = saved(model, lambda size: kind.loss(model, kind.batch(size)))
-    reached = blocks_in_graph(model, lambda: kind.loss(model, kind.batch(1)))
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return {"trained": trained, "saved_per_image": kept.per_image, "saved_fixed": kept.fixed,
-            "blocks_in_graph": sum(reached), "blocks": len(reached)}
 
 
 def _time(mine: list[Step], floor: list[Step]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``inarch bench train|import|check|save|load|report``: instruments, run on purpose; no test depends on a time."""
+"""``inarch bench train|memory|infer|import|check|save|load|report``: instruments, run on purpose; no test depends on a time."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from inarch.errors import ConfigError
 
 
 def run(
-    what: Annotated[Literal["train", "import", "check", "save", "load", "report"], typer.Argument(help="report writes bench/README.md.")],
+    what: Annotated[Literal["train", "memory", "infer", "import", "check", "save", "load", "report"],
+                    typer.Argument(help="report writes bench/README.md.")],
     family: Annotated[Literal["vision", "vl", "clip"] | None, typer.Option(
-        help="train: vision (default); vl, on BART-base shapes; clip, both towers of CLIP ViT-B/16.")] = None,
-    models: Annotated[str | None, typer.Option(metavar="A,B", help="train: ti, s, b; vl: bart; clip: b (default: all).")] = None,
-    methods: Annotated[str | None, typer.Option(metavar="A,B", help="train: floor, arc, vlpet-small, ... (default: all).")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="train: examples per step (default: 8, vl and clip 4).")] = None,
-    side: Annotated[int | None, typer.Option(min=16, metavar="PIXELS", help="train, clip: side of the images (default: 224).")] = None,
+        help="train, memory: vision (default); vl, on BART-base shapes; clip, both towers of CLIP ViT-B/16.")] = None,
+    models: Annotated[str | None, typer.Option(metavar="A,B", help="train, memory, infer: ti, s, b; vl: bart; clip: b (all).")] = None,
+    methods: Annotated[str | None, typer.Option(metavar="A,B", help="train, memory: floor, arc, vlpet-small, ... (default: all).")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="train, memory, infer: examples per step (default: 8, vl and clip 4).")] = None,
+    side: Annotated[int | None, typer.Option(min=16, metavar="PIXELS", help="train, memory of clip: of the images (default: 224).")] = None,
     repeats: Annotated[int | None, typer.Option(min=1, help="Measured repeats (default: 5, import 10, save 30, load 500).")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="train: threads of torch (default: 1).")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="train, infer: threads of torch (default: 1).")] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep the measurements there.")] = None,
 ) -> None:
     """Step time and saved memory of the methods as ratios to the floor (frozen forward + input gradient); import times; images checked.
@@ -35,14 +36,23 @@ def run(
 
     inarch bench train --family clip --side 64 --repeats 2
 
+    inarch bench memory --family vl
+
+    inarch bench infer --models b
+
     inarch bench check --json results/bench/check.json
     """
-    of_train = {"family": family, "models": models, "methods": methods, "batch": batch, "side": side, "threads": threads}
-    _refuse_idle(what, of_train | ({"repeats": repeats, "json": json} if what == "report" else {}))
+    given = {"family": family, "models": models, "methods": methods, "batch": batch, "side": side, "threads": threads, "repeats": repeats,
+             "json": json}
+    _refuse_idle(what, given)
     if what == "report":
         from inarch.bench.report import write_report
 
         print(write_report())
+    elif what == "memory":
+        _kept(what, json, lambda: _memory(family or "vision", _words(models), _words(methods), batch, side))
+    elif what == "infer":
+        _kept(what, json, lambda: _infer(_words(models), batch or 8, repeats or 5, threads or 1))
     elif what != "train":
         measure, usual = {"import": (_import, 10), "check": (_check, 5), "save": (_save, 30), "load": (_load, 500)}[what]
         _kept(what, json, lambda: measure(repeats or usual))
@@ -63,10 +73,17 @@ def _kept(what: str, json: Path | None, measure: Callable[[], dict[str, Any]]) -
     print(report.tables([found]))
 
 
+_SHAPED = {"family", "models", "methods", "batch", "side", "json"}
+_TAKES: dict[str, set[str]] = {
+    "train": _SHAPED | {"threads", "repeats"}, "memory": _SHAPED, "report": set(),
+    "infer": {"models", "batch", "threads", "repeats", "json"},
+}
+
+
 def _refuse_idle(what: str, flags: dict[str, Any]) -> None:
     """A flag without effect is an error."""
-    idle = [f"--{name}" for name, value in flags.items() if value is not None]
-    if what != "train" and idle:
+    idle = [f"--{name}" for name, value in flags.items() if value is not None and name not in _TAKES.get(what, {"repeats", "json"})]
+    if idle:
         raise ConfigError(f"{', '.join(idle)} has no effect on inarch bench {what}; leave it out")
 
 
@@ -88,6 +105,26 @@ def _train(family: str, models: list[str] | None, methods: list[str] | None, bat
     mend_torchvision()
     with ticking(steps(models, methods, repeats, family)) as tick:
         return bench_train(models, methods, family=family, batch=batch, side=side, repeats=repeats, n_threads=threads, tick=tick)
+
+
+def _memory(family: str, models: list[str] | None, methods: list[str] | None, batch: int | None, side: int | None) -> dict[str, Any]:
+    from inarch.backbones.torchvision import mend_torchvision
+    from inarch.bench.memory import bench_memory, steps
+    from inarch.cli.progress import ticking
+
+    mend_torchvision()
+    with ticking(steps(models, methods, family)) as tick:
+        return bench_memory(models, methods, family=family, batch=batch, side=side, tick=tick)
+
+
+def _infer(models: list[str] | None, batch: int, repeats: int, threads: int) -> dict[str, Any]:
+    from inarch.backbones.torchvision import mend_torchvision
+    from inarch.bench.infer import bench_infer, steps
+    from inarch.cli.progress import ticking
+
+    mend_torchvision()
+    with ticking(steps(models, repeats)) as tick:
+        return bench_infer(models, batch=batch, repeats=repeats, n_threads=threads, tick=tick)
 
 
 def _import(repeats: int) -> dict[str, Any]:

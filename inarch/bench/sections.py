@@ -1,0 +1,100 @@
+"""Measurements as Markdown: tables, and the sections of what is measured beside training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from inarch.bench.infer import SUBJECTS
+from inarch.bench.vision import VISION
+
+
+def spread(ratio: dict[str, float]) -> str:
+    spread = "" if ratio["low"] == ratio["high"] else f" ({ratio['low']:.2f} to {ratio['high']:.2f})"
+    return f"**{ratio['median']:.2f}**{spread}"
+
+
+def importing(file: dict[str, Any]) -> str:
+    rows = [(f"`{name}`", *_seconds(row["cpu"]), f"{row['wall']['median']:.2f}") for name, row in file["commands"].items()]
+    rows.append(("inarch over torch", *_seconds(file["inarch_over_torch"]), ""))
+    about = f"{file['settings']['repeats']} repeats, interleaved, first dropped; {circumstances(file)}"
+    return "\n".join(["## Import", "", *table(("fresh interpreter", "CPU s", "range", "wall s"), rows), "", about, ""])
+
+
+def checking(file: dict[str, Any]) -> str:
+    settings = file["settings"]
+    rows = [_check_row(name, row) for name, row in file["sizes"].items()]
+    about = f"{settings['images']} images each, {settings['repeats']} repeats; {circumstances(file)}"
+    goal = f"Goal: {settings['goal']} small JPEGs per second and core. Each is decoded whole, its bytes and its pixels are hashed."
+    head = ("JPEGs of", "bytes", "per CPU second", "range", "per second", "goal")
+    return "\n".join(["## Images checked before training", "", *table(head, rows), "", goal, about, ""])
+
+
+def _check_row(name: str, row: dict[str, Any]) -> tuple[str, ...]:
+    cpu, wall = row["per_cpu_second"], row["per_second"]
+    goal = {True: "met", False: "missed", None: ""}[row.get("met")]
+    spread = f"{cpu['low']:.0f} to {cpu['high']:.0f}"
+    return name, f"{row['bytes_per_image']:,}", f"**{cpu['median']:.0f}**", spread, f"{wall['median']:.0f}", goal
+
+
+def saving(file: dict[str, Any]) -> str:
+    settings, save = file["settings"], file["save_seconds"]
+    goal = f"{settings['goal']:.0%}, {'met' if file['met'] else 'missed'}"
+    spread = f"{1000 * save['low']:.1f} to {1000 * save['high']:.1f}"
+    row = (settings["model"], f"{file['bytes']:,}", f"**{1000 * save['median']:.1f}**", spread,
+           f"{file['images_per_second']:.2f}", f"{file['epoch_seconds']:.0f}", f"**{file['share_of_epoch']:.4%}**", goal)
+    head = ("ARC r=50 on", "bytes", "ms per save", "range", "images / s", "s per 1000 images", "share", "goal")
+    about = (f"Written and synced, {settings['keep']} kept; {settings['repeats']} saves; the epoch is extrapolated from "
+             f"{settings['steps']} steps of {settings['images']} images, {threads(settings['threads'])}; {circumstances(file)}")
+    return "\n".join(["## A checkpoint of a training run", "", *table(head, [row]), "", about, ""])
+
+
+_WAYS = {"replace": "ARC, values replaced", "card": "- card and its seal", "fingerprint": "- backbone against the fingerprint",
+         "bytes": "- weights read, SHA-256", "values": "- names, shapes, finite", "first": "ARC, grafted anew",
+         "peft": "peft load_adapter, LoRA r=8"}
+_CUTS = [(clock, cut) for clock in ("wall", "cpu") for cut in ("p50", "p95")]
+
+
+def loading(file: dict[str, Any]) -> str:
+    settings = file["settings"]
+    goals = {"replace": f"{settings['goal']:g} ms p95, {'met' if file['met'] else 'missed'}"}
+    rows = [(label, str(way["loads"]), *(f"{way[clock][cut]:.2f}" for clock, cut in _CUTS), goals.get(name, ""))
+            for name, label in _WAYS.items() if (way := file["ways"].get(name))]
+    head = ("ms", "loads", "p50", "p95", "CPU p50", "CPU p95", "goal")
+    about = (f"{file['bytes']:,} bytes, page cache warm, parts measured on their own; {threads(settings['threads'])}; "
+             f"{circumstances(file)}")
+    title = f"## Verified load of an adapter, {settings['model']}, rank {settings['rank']}"
+    return "\n".join([title, "", *table(head, rows), "", about, ""])
+
+
+def _seconds(summary: dict[str, float]) -> tuple[str, str]:
+    return f"**{summary['median']:.2f}**", f"{summary['low']:.2f} to {summary['high']:.2f}"
+
+
+def threads(n: int) -> str:
+    return "1 thread" if n == 1 else f"{n} threads"
+
+
+def circumstances(entry: dict[str, Any]) -> str:
+    versions = ", ".join(f"{package} {version}" for package, version in entry["versions"].items())
+    return f"{entry['date']}, commit {entry['commit']}, {entry['hardware']}, load {entry['load']} at the start; {versions}."
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    cells = [head, *rows]
+    widths = [max(len(line[k]) for line in cells) for k in range(len(head))]
+    lines = [[line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))] for line in cells]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return ["| " + " | ".join(line) + " |" for line in (lines[0], rule, *lines[1:])]
+
+
+def inferring(file: dict[str, Any]) -> str:
+    """A table of rows by model: what a forward takes."""
+    settings, rows = file["settings"], []
+    for model, methods in file["models"].items():
+        for name, row in methods.items():
+            goal = f"{row['goal']:.2f}, {'met' if row['met'] else 'missed'}" if "goal" in row else ""
+            rows.append((VISION.sizes[model].title, SUBJECTS[name].label, spread(row["ratio"]), f"{1000 * row['seconds']:.0f}", goal))
+    about = f"{settings['repeats']} repeats, {threads(settings['threads'])}; {circumstances(file)}"
+    head = ("backbone", "method", "time / base", "ms per batch", "goal P7")
+    return "\n".join([f"## Inference, batch {settings['batch']}", "", *table(head, rows), "", about, ""])
