@@ -17,6 +17,7 @@ from inarch.run import Card, Run
 from inarch.tasks import task_of
 from inarch.tasks.task import Start
 from inarch.training.score import Alone
+from inarch.width import narrowed, widened
 
 PARTS = ("train", "val", "test", "novel")
 
@@ -51,10 +52,11 @@ def rebuild(run: str | Path, device: str = "cpu") -> Rebuilt:
         raise Incomplete(f"{run} has no adapter yet; finish it by `inarch train --resume {run}`")
     kind = task_of(recipe)
     backbone = kind.load(recipe, card, found.locate(recipe.backbone, card.base))
-    model = backbone.model.double() if recipe.precision == "fp64" else backbone.model
+    model = widened(backbone.model, recipe)
     extra = planting(recipe.method_config()).load(model, found.adapter, recipe.seed)
     if (extra.get("classes"), extra.get("preprocess")) != ([*card.classes], card.preprocess):
         raise Mismatch(f"{found.adapter} and {found.card_file} disagree on classes or preprocessing; restore the run folder")
+    narrowed(model, recipe)
     net = kind.net(model, recipe).to(where).eval()
     kind.ready(net, recipe, card)
     return Rebuilt(found, recipe, card, net, where)

@@ -228,5 +228,6 @@ def _digests(chosen: tuple[Chosen, ...], values: list[Tensor]) -> dict[str, str]
 
 
 def _dtype(tensors: list[nn.Parameter], values: list[Tensor]) -> str:
-    """Of the first tensor, or what one is stored as that is quantised."""
-    return next(filter(None, map(packed, values)), str(tensors[0].dtype).removeprefix("torch."))
+    """The narrowest that the base is stored in; what a quantised one is stored as."""
+    narrowest = min(values or tensors, key=lambda value: value.dtype.itemsize)
+    return next(filter(None, map(packed, values)), str(narrowest.dtype).removeprefix("torch."))

@@ -131,6 +131,7 @@ class Recipe(BaseModel):
     # machine
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["fp32", "bf16", "fp16", "fp64"] = "fp32"  # [4.1]; fp64 is for checks
+    half_base: bool = False  # frozen matrices stored in the half of precision too; what trains stays fp32
     workers: FromZero = 0  # processes that read images
     threads: FromZero = 0  # of torch; 0: as it chooses
     eval_batch_size: Whole = 256  # [4.1]

@@ -124,6 +124,9 @@ def contradictions(recipe: Recipe, where: str) -> None:
             (recipe.multilabel or recipe.class_weights != "none" or recipe.sampling != "shuffle"),
         "cache_folder and cache_dtype are of classification; leave them out, the rows of this run are kept in memory":
             recipe.kind != "classify" and bool(recipe.cache_folder or recipe.cache_dtype),
+        "half_base stores frozen matrices as precision='bf16' or 'fp16' computes; choose one of them":
+            recipe.half_base and recipe.precision not in ("bf16", "fp16"),
+        "half_base needs a frozen base; method='full' trains all of it": recipe.half_base and recipe.method == "full",
         "cache_folder and cache_dtype need cache_features": bool(recipe.cache_folder or recipe.cache_dtype) and not recipe.cache_features,
     }
     for reason, holds in {**wrong, **_of_two_towers(recipe)}.items():

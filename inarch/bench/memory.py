@@ -20,8 +20,9 @@ from inarch.bench.results import FORMAT
 from inarch.bench.saved import blocks_in_graph, saved
 from inarch.bench.subjects import Data, Family
 from inarch.errors import ConfigError
+from inarch.width import WIDTHS
 
-WIDTHS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+BASES = {width: WIDTHS[width] for width in ("fp32", "bf16")}
 
 
 def memory_of(kind: Family, model: nn.Module, batch: Callable[[int], Data]) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def bench_memory(models: list[str] | None = None, methods: list[str] | None = No
     entries = {}
     for model in models:
         base = kind.base(kind.sizes[model].address)
-        widths = {width: _at(kind, copy.deepcopy(base).to(dtype), dtype, methods, batch, tick) for width, dtype in WIDTHS.items()}
+        widths = {width: _at(kind, copy.deepcopy(base).to(dtype), dtype, methods, batch, tick) for width, dtype in BASES.items()}
         entries[model] = {**about, "backbone": kind.sizes[model].address, "widths": widths}
     return {"format": FORMAT, "kind": "memory", "models": entries}
 
@@ -51,7 +52,7 @@ def bench_memory(models: list[str] | None = None, methods: list[str] | None = No
 def steps(models: list[str] | None, methods: list[str] | None, family: str = "vision") -> int:
     """How many ticks ``bench_memory`` will give."""
     kind = family_named(family)
-    return len(kind.models(models)) * len(kind.chosen(methods)) * len(WIDTHS)
+    return len(kind.models(models)) * len(kind.chosen(methods)) * len(BASES)
 
 
 def _at(kind: Family, base: nn.Module, dtype: torch.dtype, methods: list[str], batch: int, tick: Callable[[str], None]) -> dict[str, Any]:

@@ -17,8 +17,7 @@ from torch.nn import functional as F
 
 from inarch import backbones
 from inarch.data import Table
-
-HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+from inarch.width import HALVES
 
 
 class Classifier(nn.Module):

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inarch.methods.hyperformer import choose_task
+from inarch.width import HALVES
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
 PAD = -100  # of labels, as transformers has it
-HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from inarch.backbones.two_tower import Tokens, TwoTower
 from inarch.data.fewshot import prompts as written
 from inarch.errors import ConfigError
-from inarch.tasks.classify import HALVES
+from inarch.width import HALVES
 
 TEXTS = 256  # encoded at a time where nothing is learned
 

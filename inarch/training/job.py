@@ -15,6 +15,7 @@ from inarch.run import Card, relative
 from inarch.tasks import task_of
 from inarch.tasks.task import Start, Task
 from inarch.training.recompute import recompute
+from inarch.width import narrowed, widened
 
 HEADED = frozenset({"linear", "full"})  # methods that train the head themselves
 
@@ -43,12 +44,12 @@ def prepare(start: Start) -> Job:
 
 def grafted(recipe: Recipe, model: nn.Module) -> nn.Module:
     """The model with the recipe's method on it, drawn from the recipe's seed; refuses when anything else would train."""
-    if recipe.precision == "fp64":
-        model = model.double()
+    model = widened(model, recipe)
     ours = planting(recipe.method_config())
     thaw = tuple(role for role in recipe.thaw if not (role == "head" and recipe.method.lower() in HEADED))
     ours.plant(model, thaw, recipe.seed)
     _assert_trained(model, ours)
+    narrowed(model, recipe)
     if recipe.recompute:
         recompute(model)
     return model

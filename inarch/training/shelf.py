@@ -34,9 +34,9 @@ from inarch.training.cut import Cut
 from inarch.training.feed import ImageFeed, Rows
 from inarch.training.machine import largest, main_first
 from inarch.training.score import collected
+from inarch.width import WIDTHS
 
 CAP = 1 << 30  # bytes kept in memory; a constant, so that no run depends on what else the machine is doing
-HALVES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def _pieces(engine: Any, feed: ImageFeed, batch: int, cut: Cut, dtype: torch.dty
 
 
 def _dtype(wish: str | None, cut: Cut) -> torch.dtype:
-    return cut.dtype if wish is None else HALVES[wish]
+    return cut.dtype if wish is None else WIDTHS[wish]
 
 
 def _refuse_others(found: StoredRows, sample: Tensor, place: Path) -> None:
