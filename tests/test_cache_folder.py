@@ -122,6 +122,20 @@ def test_one_other_number_in_a_frozen_block_is_another_store(nursery):
     assert frozen_numbers(one) != frozen_numbers(two)
 
 
+def test_another_backbone_has_stores_of_its_own(nursery, tmp_path, monkeypatch, made):
+    again, places = made.again(nursery, tmp_path)
+    real = backbones.load
+
+    def other(*args, **kwargs):
+        found = real(*args, **kwargs)
+        with torch.no_grad():
+            found.model.vit.layers[0].mlp.fc1.weight[5, 3] += 1e-3
+        return found
+    monkeypatch.setattr(backbones, "load", other)
+    losses = [outcome(train(again))[0], outcome(train(nursery.recipe(tmp_path / "plain", **UPPER, cache_features=False)))[0]]
+    assert losses[0] == losses[1] and len(stores(tmp_path / "cache")) == 4 and set(places) < set(stores(tmp_path / "cache"))
+
+
 @pytest.mark.parametrize("harm", [lambda place: (place / "index.json").unlink(), lambda place: (place / "rows.sha256").write_bytes(b"")])
 def test_a_store_that_cannot_be_opened_is_made_again(nursery, tmp_path, made, harm):
     again, places = made.again(nursery, tmp_path)

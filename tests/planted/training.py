@@ -34,7 +34,7 @@ FAULTS = [
     Fault("a second signal is like the first", "inarch/training/interrupt.py", "            os._exit(128 + number)", "            return",
           "tests/test_train_resume.py -k second_signal"),
     Fault("moments are not restored", "inarch/training/state.py",
-          "            optimizer.state[parameter] = _moments(moments, name, parameter)",
+          "            optimizer.state[parameter] = _moments(moments, name, parameter, optimizer.defaults)",
           "            pass", "tests/test_train_resume.py -k bit_for_bit"),
     Fault("dropout is not keyed by the update", "inarch/training/update.py",
           '        torch.manual_seed(keyed(self.job.recipe.seed, "noise", number, k, self.engine.process_index))', "        pass",
