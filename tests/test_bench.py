@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import inarch
 from inarch import ARC, Linear, anatomy
-from inarch.bench import imports, infer, machine, memory, report, results, subjects, timing, train
+from inarch.bench import imports, infer, machine, memory, profile, report, results, subjects, timing, train
 from inarch.bench.families import FAMILIES, family_named
 from inarch.bench.saved import blocks_in_graph, saved, saved_bytes
 from inarch.bench.vision import VISION, loss
@@ -31,7 +31,7 @@ def pristine() -> nn.Module:
 
     config = ViTConfig(hidden_size=DIM, num_hidden_layers=DEPTH, num_attention_heads=4, intermediate_size=HIDDEN, image_size=SIDE,
                        patch_size=PATCH, num_labels=CLASSES)
-    return ViTForImageClassification(config).train()
+    return ViTForImageClassification(config).eval()
 
 
 def tiny() -> nn.Module:
@@ -246,6 +246,32 @@ def test_inference_is_measured_with_filled_adapters_and_folds_are_the_same_funct
     assert torch.allclose(said["arc"], said["arc-folded"], atol=1e-4) and not torch.allclose(said["arc"], said["base"], atol=1e-2)
     with pytest.raises(ConfigError, match="repeats=0"):
         infer.bench_infer(repeats=0)
+
+
+def test_a_profile_s_shares_add_up_to_the_distance(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    small = replace(VISION, base=lambda address: tiny(), batch=batch, settings={"side": SIDE, "classes": CLASSES})
+    monkeypatch.setitem(FAMILIES, "vision", small)
+    ticks: list[str] = []
+    found = profile.bench_profile("ti", ["arc"], batch=2, repeats=1, tick=ticks.append)
+    assert len(ticks) == profile.steps(["arc"], 1) == 4
+    arc = found["methods"]["arc"]
+    assert sum(part["share"] for part in arc["operations"]) == pytest.approx(arc["ratio"] - 1)
+    assert arc["operations"][-1]["operation"] == profile.REST and len(arc["operations"]) > 3
+    results.store(found, tmp_path / "profile.json")
+    assert "## Where the distance to the floor goes, ViT-Ti/16, batch 2" in report.report(tmp_path)
+    with pytest.raises(ConfigError, match="repeats=0"):
+        profile.bench_profile("ti", repeats=0)
+
+
+def test_an_epoch_of_vision_starts_behind_the_frozen_blocks(monkeypatch: pytest.MonkeyPatch):
+    top = subjects.Subject("ARC, last block", lambda model: inarch.graft(model, ARC(rank=4, layers="-1:"), thaw="head"))
+    small = replace(VISION, base=lambda address: tiny().eval(), batch=batch, subjects=VISION.subjects | {"arc-top6": top},
+                    epoch=replace(VISION.epoch, batch=lambda size, number: batch(size)))
+    monkeypatch.setitem(FAMILIES, "vision", small)
+    entry = train.bench_train(["b"], ["arc-top6"], batch=2, repeats=1)["models"]["b"]
+    assert entry["prefix"]["first"] == {"vision": DEPTH - 1} and entry["prefix"]["losses_equal"] == 4
+    assert [goal["figure"] for goal in entry["goals"]] == ["time", "saved", "epoch"]
+    assert not VISION.base("config:vit-ti16").training
 
 
 def test_goals_of_vision_are_for_their_size(measured: dict):

@@ -12,7 +12,7 @@ from typing import Any
 from inarch import files
 from inarch.bench.families import FAMILIES
 from inarch.bench.results import fetch
-from inarch.bench.sections import checking, circumstances, importing, inferring, loading, saving, spread, table, threads
+from inarch.bench.sections import checking, circumstances, importing, inferring, loading, profiling, saving, spread, table, threads
 from inarch.bench.subjects import Family
 from inarch.errors import ConfigError
 
@@ -25,6 +25,7 @@ Written by `inarch bench report` from `results/bench/*.json`; do not edit.
     inarch bench train --family vl --json results/bench/vl.json      # about 7 minutes on one core
     inarch bench train --family clip --repeats 3 --json results/bench/clip.json      # about 4 minutes on one core
     inarch bench memory --json results/bench/memory.json      # exact, seconds; --family vl, clip
+    inarch bench profile --methods arc --json results/bench/profile.json      # a minute; --family clip, vl
     inarch bench infer --json results/bench/infer.json      # about 4 minutes on one core
     inarch bench import --json results/bench/import.json
     inarch bench check --json results/bench/check.json
@@ -78,6 +79,7 @@ def tables(found: list[dict[str, Any]]) -> str:
              if (entry.get("family", "vision"), model) == (family.name, name) for part in _of_model(family, name, entry)]
     parts += [_memory(family, name, entry) for file in found if file["kind"] == "memory" for family in FAMILIES.values()
               for name, entry in file["models"].items() if name in family.sizes and entry["family"] == family.name]
+    parts += [profiling(file) for file in found if file["kind"] == "profile"]
     parts += [inferring(file) for file in found if file["kind"] == "infer"]
     parts += [importing(file) for file in found if file["kind"] == "import"]
     parts += [checking(file) for file in found if file["kind"] == "check"]

@@ -9,7 +9,7 @@ from inarch import files
 from inarch.errors import ConfigError
 
 FORMAT = 1
-KINDS = ("train", "memory", "infer", "import", "check", "save", "load")
+KINDS = ("train", "memory", "profile", "infer", "import", "check", "save", "load")
 
 
 def store(found: dict[str, Any], path: Path) -> None:

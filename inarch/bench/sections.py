@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from inarch.bench.families import FAMILIES
 from inarch.bench.infer import SUBJECTS
+from inarch.bench.profile import REST
 from inarch.bench.vision import VISION
 
 
@@ -98,3 +100,18 @@ def inferring(file: dict[str, Any]) -> str:
     about = f"{settings['repeats']} repeats, {threads(settings['threads'])}; {circumstances(file)}"
     head = ("backbone", "method", "time / base", "ms per batch", "goal P7")
     return "\n".join([f"## Inference, batch {settings['batch']}", "", *table(head, rows), "", about, ""])
+
+
+def profiling(file: dict[str, Any]) -> str:
+    """Operations down, methods across: shares of the floor's step."""
+    family, settings = FAMILIES[file["family"]], file["settings"]
+    shares = {name: {part["operation"]: part["share"] for part in method["operations"]} for name, method in file["methods"].items()}
+    largest = sorted(dict.fromkeys(key for found in shares.values() for key in found if key != REST),
+                     key=lambda key: -max(abs(found.get(key, 0)) for found in shares.values()))
+    rows = [(f"`{key}`", *(f"{found[key]:+.1%}" if key in found else "" for found in shares.values())) for key in largest]
+    rows.append((REST, *(f"{found[REST]:+.1%}" for found in shares.values())))
+    rows.append(("**together**", *(f"**{method['ratio'] - 1:+.1%}**" for method in file["methods"].values())))
+    head = ("operation", *(family.subjects[name].label for name in shares))
+    about = f"{settings['repeats']} steps of each, {threads(settings['threads'])}; {circumstances(file)}"
+    title = f"## Where the distance to the floor goes, {family.sizes[settings['model']].title}, batch {settings['batch']}"
+    return "\n".join([title, "", *table(head, rows), "", about, ""])

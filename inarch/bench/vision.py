@@ -78,10 +78,10 @@ def recomputed(model: nn.Module) -> nn.Module:
 
 
 def base(address: str) -> nn.Module:
-    """The backbone with a head of 100 classes, in training mode."""
+    """The backbone with a head of 100 classes, its own dropout off; what is put on it is in training mode."""
     from inarch.backbones import load
 
-    return load(address, classes=CLASSES, head_init="library").model.train()
+    return load(address, classes=CLASSES, head_init="library").model.eval()
 
 
 def batch(size: int, number: int = 0) -> Data:

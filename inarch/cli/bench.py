@@ -1,4 +1,4 @@
-"""``inarch bench train|memory|infer|import|check|save|load|report``: instruments, run on purpose; no test depends on a time."""
+"""``inarch bench train|memory|profile|infer|import|check|save|load|report``: instruments, run on purpose; no test depends on a time."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from inarch.errors import ConfigError
 
 
 def run(
-    what: Annotated[Literal["train", "memory", "infer", "import", "check", "save", "load", "report"],
+    what: Annotated[Literal["train", "memory", "profile", "infer", "import", "check", "save", "load", "report"],
                     typer.Argument(help="report writes bench/README.md.")],
     family: Annotated[Literal["vision", "vl", "clip"] | None, typer.Option(
-        help="train, memory: vision (default); vl, on BART-base shapes; clip, both towers of CLIP ViT-B/16.")] = None,
-    models: Annotated[str | None, typer.Option(metavar="A,B", help="train, memory, infer: ti, s, b; vl: bart; clip: b (all).")] = None,
-    methods: Annotated[str | None, typer.Option(metavar="A,B", help="train, memory: floor, arc, vlpet-small, ... (default: all).")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="train, memory, infer: examples per step (default: 8, vl and clip 4).")] = None,
+        help="train, memory, profile: vision (default); vl, on BART-base shapes; clip, both towers of CLIP ViT-B/16.")] = None,
+    models: Annotated[str | None, typer.Option(metavar="A,B", help="ti, s, b; vl: bart; clip: b (default: all; profile the last).")] = None,
+    methods: Annotated[str | None, typer.Option(metavar="A,B", help="Of the family: floor, arc, vlpet-small, ... (default: all).")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Examples per step (default: 8, vl and clip 4).")] = None,
     side: Annotated[int | None, typer.Option(min=16, metavar="PIXELS", help="train, memory of clip: of the images (default: 224).")] = None,
-    repeats: Annotated[int | None, typer.Option(min=1, help="Measured repeats (default: 5, import 10, save 30, load 500).")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="train, infer: threads of torch (default: 1).")] = None,
+    repeats: Annotated[int | None, typer.Option(min=1, help="Measured (default: 5, profile 3, import 10, save 30, load 500).")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of torch (default: 1).")] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep the measurements there.")] = None,
 ) -> None:
     """Step time and saved memory of the methods as ratios to the floor (frozen forward + input gradient); import times; images checked.
@@ -38,6 +38,8 @@ def run(
 
     inarch bench memory --family vl
 
+    inarch bench profile --methods arc
+
     inarch bench infer --models b
 
     inarch bench check --json results/bench/check.json
@@ -51,6 +53,8 @@ def run(
         print(write_report())
     elif what == "memory":
         _kept(what, json, lambda: _memory(family or "vision", _words(models), _words(methods), batch, side))
+    elif what == "profile":
+        _kept(what, json, lambda: _profile(family or "vision", _words(models), _words(methods), batch, side, repeats or 3, threads or 1))
     elif what == "infer":
         _kept(what, json, lambda: _infer(_words(models), batch or 8, repeats or 5, threads or 1))
     elif what != "train":
@@ -75,7 +79,7 @@ def _kept(what: str, json: Path | None, measure: Callable[[], dict[str, Any]]) -
 
 _SHAPED = {"family", "models", "methods", "batch", "side", "json"}
 _TAKES: dict[str, set[str]] = {
-    "train": _SHAPED | {"threads", "repeats"}, "memory": _SHAPED, "report": set(),
+    "train": _SHAPED | {"threads", "repeats"}, "profile": _SHAPED | {"threads", "repeats"}, "memory": _SHAPED, "report": set(),
     "infer": {"models", "batch", "threads", "repeats", "json"},
 }
 
@@ -115,6 +119,21 @@ def _memory(family: str, models: list[str] | None, methods: list[str] | None, ba
     mend_torchvision()
     with ticking(steps(models, methods, family)) as tick:
         return bench_memory(models, methods, family=family, batch=batch, side=side, tick=tick)
+
+
+def _profile(family: str, models: list[str] | None, methods: list[str] | None, batch: int | None, side: int | None, repeats: int,
+             threads: int) -> dict[str, Any]:
+    from inarch.backbones.torchvision import mend_torchvision
+    from inarch.bench.families import family_named
+    from inarch.bench.profile import bench_profile, steps
+    from inarch.cli.progress import ticking
+
+    mend_torchvision()
+    chosen = models or list(family_named(family).sizes)[-1:]
+    if len(chosen) != 1:
+        raise ConfigError(f"--models {','.join(chosen)}: one model is profiled at a time")
+    with ticking(steps(methods, repeats, family)) as tick:
+        return bench_profile(chosen[0], methods, family=family, batch=batch, side=side, repeats=repeats, n_threads=threads, tick=tick)
 
 
 def _infer(models: list[str] | None, batch: int, repeats: int, threads: int) -> dict[str, Any]:
