@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections import namedtuple
 from dataclasses import dataclass
@@ -175,14 +176,17 @@ def test_what_a_killed_process_left_is_swept(nursery, tmp_path, made):
     left = tmp_path / "cache" / f".{'0' * 16}.12345678.tmp"
     left.mkdir()
     (left / "features.npy").write_bytes(bytes(1000))
+    os.utime(left, (0, 0))
+    young = left.with_name(f".{'0' * 16}.87654321.tmp")
+    young.mkdir()
     train(again)
-    assert stores(tmp_path / "cache") == places
+    assert stores(tmp_path / "cache") == [young, *places]
 
 
 def test_a_full_disk_is_told_before_the_first_row(nursery, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")(1000, 990, 10)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(StorageError, match="make room"):
+    with pytest.raises(StorageError, match="another cache_folder may have room"):
         train(nursery.recipe(tmp_path / "run", **UPPER, cache_folder=str(tmp_path / "cache")))
     assert stores(tmp_path / "cache") == []
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -36,6 +38,7 @@ from inarch.training.machine import largest, main_first
 from inarch.training.score import collected
 from inarch.width import WIDTHS
 
+YOUNG = 60  # seconds
 CAP = 1 << 30  # bytes kept in memory; a constant, so that no run depends on what else the machine is doing
 
 
@@ -64,6 +67,10 @@ class Folder:
     model: nn.Module
     dtype: str | None = None
 
+    @cached_property
+    def fingerprint(self) -> str:
+        return frozen_numbers(self.model)
+
     def rows(self, engine: Any, feed: ImageFeed, cut: Cut, tick: Tick | None) -> Rows:
         plan = self._plan(feed, cut)
         place = self.folder / plan.origin["key"]
@@ -83,7 +90,7 @@ class Folder:
         width = cut.sample.shape[-1]
         tokens = cut.sample[0].numel() // width
         origin = self.about | {
-            "place": cut.place, "fingerprint": frozen_numbers(self.model), "dtype": dtype, "view": feed.view, "torch": torch.__version__,
+            "place": cut.place, "fingerprint": self.fingerprint, "dtype": dtype, "view": feed.view, "torch": torch.__version__,
             "device": cut.sample.device.type, "preprocess": feed.images.transform.preprocess.to_json(), "shape": [*cut.sample.shape[1:]],
         }
         names = hashlib.sha256(files.canonical({"names": feed.table.names})).hexdigest()
@@ -96,7 +103,8 @@ class Folder:
         folders.make_folder(self.folder)
         for draft in self.folder.glob(".*.tmp"):
             with suppress(StorageError, OSError), folders.alone(draft):
-                shutil.rmtree(draft)
+                if time.time() - draft.stat().st_mtime > YOUNG:  # a younger one may be about to be locked
+                    shutil.rmtree(draft)
         if place.is_dir():
             try:
                 open_folder(place)
@@ -130,6 +138,8 @@ class Folder:
                 with suppress(OSError):  # another process was faster
                     draft.rename(place)
                     files.sync_folder(self.folder)
+            except StorageError as problem:
+                raise StorageError(f"cache_folder: {problem}; nothing of this store was kept, another cache_folder may have room") from None
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
 

@@ -4,7 +4,7 @@ from planted import Fault
 
 CACHE = "tests/test_cache_folder.py"
 FAULTS = [
-    Fault("rows of one frozen net serve another", "inarch/training/shelf.py", '"fingerprint": frozen_numbers(self.model)',
+    Fault("rows of one frozen net serve another", "inarch/training/shelf.py", '"fingerprint": self.fingerprint',
           '"fingerprint": ""', f"{CACHE} -k another_backbone"),
     Fault("stored rows are not compared with the net", "inarch/training/shelf.py",
           "            _refuse_others(found, cut.below(feed.first(self.batch).to(engine.device)), place)", "            pass",
