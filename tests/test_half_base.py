@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from chatter import Chatter
+from matching_run import Field
 from nursery import Nursery
 from test_behind import outcome
 from test_train_resume import stopped
@@ -16,6 +18,7 @@ from inarch.errors import ConfigError
 from inarch.evaluate import rebuild, table_logits
 from inarch.fingerprint import fingerprint
 from inarch.recipe import Recipe
+from inarch.run import Run
 from inarch.tasks.classification import read_data
 from inarch.train import train
 from inarch.training.job import grafted
@@ -31,8 +34,12 @@ def nursery(tmp_path_factory) -> Nursery:
     return Nursery(tmp_path_factory.mktemp("nursery"))
 
 
-@pytest.mark.parametrize("settings", [{"method": "arc", "set": {"rank": 2}}, {"method": "lora", "set": {"rank": 2}},
-                                      {"method": "vlpet"}, {"method": "arc", "set": {"rank": 2}, "recompute": True}])
+LONG = pytest.mark.long
+
+
+@pytest.mark.parametrize("settings", [
+    {"method": "arc", "set": {"rank": 2}}, *(pytest.param(more, marks=LONG) for more in (
+        {"method": "lora", "set": {"rank": 2}}, {"method": "vlpet"}, {"method": "arc", "set": {"rank": 2}, "recompute": True}))])
 def test_a_run_over_a_half_base_learns_as_over_a_whole_one(nursery, tmp_path, settings):
     runs = {half: train(nursery.recipe(tmp_path / str(half), **settings, precision="bf16", half_base=half)) for half in (True, False)}
     losses = {half: outcome(run)[0] for half, run in runs.items()}
@@ -44,6 +51,19 @@ def test_a_run_over_a_half_base_learns_as_over_a_whole_one(nursery, tmp_path, se
     assert all(widths[name] == (torch.float32 if name in own | thin else torch.bfloat16) for name in widths)
     table = read_data(rebuilt.recipe, rebuilt.recipe.data).test
     assert np.array_equal(table_logits(rebuilt, table, 8), outcome(runs[True])[1])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["bart", "t5", "towers"])
+def test_text_is_learned_and_towers_are_over_a_half_base(tmp_path, kind):
+    """Two towers and two that generate: about the losses of a whole base, and matrices of the base in half when it is rebuilt."""
+    world = Field(tmp_path) if kind == "towers" else Chatter(tmp_path, kind)
+    runs = {half: train(world.recipe(tmp_path / str(half), precision="bf16", half_base=half)) for half in (True, False)}
+    losses = {half: [line["loss"] for line in Run(run).lines()] for half, run in runs.items()}
+    assert losses[True] == pytest.approx(losses[False], rel=0.1)
+    matrices = [p.dtype for name, p in rebuild(runs[True]).net.model.named_parameters()
+                if p.dim() > 1 and not p.requires_grad and not name.startswith("inarch.")]
+    assert matrices and set(matrices) == {torch.bfloat16}
 
 
 def test_a_resumed_run_over_a_half_base_is_the_uninterrupted_one(nursery, tmp_path):
