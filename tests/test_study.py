@@ -13,7 +13,7 @@ import pytest
 from inarch.errors import ConfigError, Corrupt
 from inarch.methods import configured
 from inarch.seal import sealed
-from inarch.study import memory, runner
+from inarch.study import jobs, memory, runner
 from inarch.study.agenda import TRIES, Agenda, Plan
 from inarch.study.budget import fitted
 from inarch.study.crew import Outcome
@@ -116,6 +116,18 @@ def test_a_key_is_of_what_decides_and_not_of_where_it_lies(suite, tmp_path):
     assert len({job.key, *(other.key for other in others)}) == 7
     assert plan(suite, tmp_path, common={"threads": 3}).job(suite.tasks[0], first.entries[0], 0.1, 0).key == job.key
     assert job.name == f"arc-seed0-{job.key[:8]}" and str(job) == "arc on near, seed 0"
+
+
+def test_a_field_younger_than_kept_results_changes_no_key_where_it_says_nothing(suite, tmp_path, monkeypatch):
+    """So what an earlier version finished is found again; said, the field decides as any other."""
+    def key(**common: Any) -> str:
+        made = plan(suite, tmp_path, common=common)
+        return made.job(suite.tasks[0], made.entries[0], 0.1, 0).key
+
+    rest = key()
+    assert rest == key(half_base=False, cache_dtype=None) != key(half_base=True, precision="bf16") and rest != key(cache_dtype="fp16")
+    monkeypatch.setattr(jobs, "SINCE", {})
+    assert key() != rest
 
 
 def test_other_images_in_the_same_place_are_another_job(suite, tmp_path):

@@ -18,6 +18,7 @@ from inarch import files
 from inarch.recipe import FREE, Recipe
 
 PLACES = frozenset(("data", "backbone", "out", "device", "threads", "eval_batch_size"))  # what a key does not hold as it stands
+SINCE: dict[str, Any] = {"cache_dtype": None, "half_base": False}  # younger than kept comparisons: as here, they leave a key as it was
 Kind = Literal["trial", "seed"]
 
 
@@ -40,7 +41,8 @@ class Job:
     def key(self) -> str:
         """Forty hexadecimal digits."""
         recipe = self.recipe
-        decides = {name: _plain(value) for name, value in recipe.model_dump().items() if name not in FREE | PLACES}
+        decides = {name: _plain(value) for name, value in recipe.model_dump().items()
+                   if name not in FREE | PLACES and not (name in SINCE and value == SINCE[name])}
         decides |= {"set": recipe.method_config().fields(), "data": content(recipe.data), "backbone": _weights(recipe.backbone)}
         return files.sha256(files.canonical(decides))[:40]
 
