@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from inarch.bench.timing import Ratio, ratio
 
+Figure = Literal["saved", "time", "epoch"]
+
 
 @dataclass(frozen=True)
 class Goal:
@@ -20,7 +22,7 @@ class Goal:
 
     name: str
     subject: str
-    figure: Literal["saved", "time", "epoch"]
+    figure: Figure
     most: float
     against: str = "floor"
     size: str = ""

@@ -11,6 +11,7 @@ from typing import Any
 
 from inarch import files
 from inarch.bench.families import FAMILIES
+from inarch.bench.goals import judged
 from inarch.bench.results import fetch
 from inarch.bench.sections import checking, circumstances, importing, inferring, loading, profiling, saving, spread, table, threads
 from inarch.bench.subjects import Family
@@ -90,7 +91,8 @@ def tables(found: list[dict[str, Any]]) -> str:
 
 def _of_model(family: Family, name: str, entry: dict[str, Any]) -> list[str]:
     title, rows = family.sizes[name].title, {method: row for method, row in _known(family, entry).items() if "generation" in row}
-    more = [part(family, entry) for key, part in (("goals", _goals), ("prefix", _prefix)) if entry.get(key)]
+    goals = judged(family.goals, name, entry)
+    more = [*([_goals(family, goals)] if goals else []), *([_prefix(family, entry)] if "prefix" in entry else [])]
     return [_train(family, title, entry), *more] + ([_told(family, title, entry, rows)] if rows else [])
 
 
@@ -112,8 +114,8 @@ def _train(family: Family, title: str, entry: dict[str, Any]) -> str:
     return "\n".join([heading, "", *table(head, rows), "", about, ""])
 
 
-def _goals(family: Family, entry: dict[str, Any]) -> str:
-    rows = [_goal(family, goal) for goal in entry["goals"]]
+def _goals(family: Family, goals: list[dict[str, Any]]) -> str:
+    rows = [_goal(family, goal) for goal in goals]
     return "\n".join(["### Goals", "", *table(("what", "at most", "found", "so", "goal"), rows), ""])
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inarch.adapter import Method
+from inarch.bench.goals import Figure, Goal
 from inarch.bench.subjects import Data, Family, Size, Subject
 from inarch.grafting import graft
 from inarch.methods import VLPET, BitFit, Bottleneck, Compacter, Frozen, Full, HyperFormer, LoRA, Prompt
@@ -58,6 +59,8 @@ def tell(model: nn.Module, data: Data, tokens: int) -> Tensor:
     return model.generate(*data[:3], max_length=tokens + 1, min_length=tokens + 1)  # type: ignore[operator]
 
 
+P3: tuple[tuple[Figure, float], ...] = (("saved", 1.10), ("time", 1.12))
+GOALS = tuple(Goal("P3", f"vlpet-{gate}", figure, most) for gate in ("large", "middleX", "middleY", "small") for figure, most in P3)
 VL = Family(
     "vl",
     {"bart": Size("config:vl-bart-base", "BART-base with visual tokens")},
@@ -76,5 +79,5 @@ VL = Family(
         "full": Subject("full fine-tuning", trained(Full())),
     },
     base, batch, loss, {"text": TEXT, "visual": VISUAL, "target": TARGET}, examples=4, unit="example", tell=tell,
-    shape="{text} text tokens, {visual} visual tokens, {target} target tokens",
+    shape="{text} text tokens, {visual} visual tokens, {target} target tokens", goals=GOALS,
 )
