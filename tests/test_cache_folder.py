@@ -67,6 +67,8 @@ def test_the_run_is_the_same_to_the_last_bit(nursery, tmp_path, settings):
     losses = {name: outcome(train(nursery.recipe(tmp_path / name, **settings, **way)))[0] for name, way in ways.items()}
     assert losses["plain"] == losses["memory"] == losses["written"] == losses["found"]
     assert len(stores(tmp_path / "cache")) == (3 if "augment" in settings else 2)  # of train in one view or two, and of val
+    train(nursery.recipe(tmp_path / "still", **settings | {"augment": "none", "epochs": 1}, cache_folder=cache))
+    assert len(stores(tmp_path / "cache")) == (3 if "augment" in settings else 2)  # the first of two views is the plain one
 
 
 def test_a_later_run_asks_the_frozen_blocks_for_a_batch_alone(nursery, tmp_path, monkeypatch, made):

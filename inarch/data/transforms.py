@@ -45,7 +45,7 @@ class Transform:
 
     @property
     def views(self) -> int:
-        """In how many ways it can show an image; 0: too many to count."""
+        """In how many ways it can show an image, the first of them plain; 0: too many to count."""
         return {"none": 1, "flip": 2}.get(self.augment, 0)
 
     def drawn(self, key: Key) -> int:

@@ -144,7 +144,7 @@ class Classification(Task):
         recipe = self.recipe
         if not recipe.cache_folder:
             return Memory(recipe.batch_size, recipe.cache_dtype)
-        about = {"data": self.splits.sha256, "augment": recipe.augment, "precision": recipe.precision}
+        about = {"data": self.splits.sha256, "precision": recipe.precision}
         return Folder(Path(recipe.cache_folder).expanduser(), recipe.batch_size, about, net.model, recipe.cache_dtype)  # type: ignore[arg-type]
 
     def parts(self) -> list[Any]:

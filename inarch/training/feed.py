@@ -48,7 +48,8 @@ class ImageFeed:
     def __init__(self, table: Table, transform: Transform, seed: int, workers: int) -> None:
         side = transform.preprocess.size
         small = len(table) * side * side * 3 <= CACHE_CAP
-        self.table, self.view = table, transform.only or 0
+        self.table = table
+        self.view = f"{transform.augment} {transform.only}" if transform.only else "plain"  # as the first view is
         self.images = ImageSet(table, transform, seed, cache=transform.augment == "none" and workers == 0 and small)
         self.workers = Workers(self.images, workers)
 

@@ -9,7 +9,7 @@ FAULTS = [
     Fault("stored rows are not compared with the net", "inarch/training/shelf.py",
           "            _refuse_others(found, cut.below(feed.first(self.batch).to(engine.device)), place)", "            pass",
           f"{CACHE} -k under_this_key"),
-    Fault("the views of an image share a store", "inarch/training/shelf.py", '"view": feed.view', '"view": 0', f"{CACHE} -k last_bit"),
+    Fault("the views of an image share a store", "inarch/training/shelf.py", '"view": feed.view', '"view": ""', f"{CACHE} -k last_bit"),
     Fault("every epoch sees an image in the same view", "inarch/training/feed.py",
           "self.views[self.transform.drawn((self.seed, epoch, int(i)))]", "self.views[0]", f"{CACHE} -k last_bit"),
     Fault("frozen blocks that drop something are kept", "inarch/training/frozen.py", "    if noise:", "    if False:",
