@@ -193,6 +193,12 @@ def test_a_full_disk_is_told_before_the_first_row(nursery, tmp_path, monkeypatch
     assert stores(tmp_path / "cache") == []
 
 
+def test_a_folder_that_cannot_be_made_is_told(nursery, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="choose a folder that can be written"):
+        train(nursery.recipe(tmp_path / "run", **UPPER, cache_folder=str(tmp_path / "file")))
+
+
 def test_the_store_says_where_it_comes_from(nursery, tmp_path, made):
     _, places = made.again(nursery, tmp_path)
     origins = [json.loads((place / "index.json").read_text())["origin"] for place in places]

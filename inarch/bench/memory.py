@@ -1,4 +1,4 @@
-"""bench memory: the bytes that autograd keeps, of every method, over a frozen base in fp32 and in bf16; exact, and done in seconds.
+"""bench memory: the bytes that autograd keeps, of every method, over a frozen base in fp32 and in bf16: exact.
 
     saved     as in bench train (saved.py)        adapters stay in fp32 whatever the base is stored in
 """

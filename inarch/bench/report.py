@@ -22,10 +22,10 @@ _TOP = """# Benchmarks
 
 Written by `inarch bench report` from `results/bench/*.json`; do not edit.
 
-    inarch bench train --json results/bench/train.json      # about 8 minutes on one calm core; --models ti for a first look
+    inarch bench train --models b --json results/bench/train.json      # 10 to 20 minutes on one core; --models ti for a first look
     inarch bench train --family vl --json results/bench/vl.json      # about 7 minutes on one core
     inarch bench train --family clip --repeats 3 --json results/bench/clip.json      # about 4 minutes on one core
-    inarch bench memory --json results/bench/memory.json      # exact, seconds; --family vl, clip
+    inarch bench memory --json results/bench/memory.json      # exact; minutes where a CPU has no bf16; --family vl, clip
     inarch bench profile --methods arc --json results/bench/profile.json      # a minute; --family clip, vl
     inarch bench infer --json results/bench/infer.json      # about 4 minutes on one core
     inarch bench import --json results/bench/import.json

@@ -100,7 +100,7 @@ class Folder:
 
     def _sweep(self, place: Path) -> None:
         """Make the folder; remove what killed processes left, and a store that cannot be opened: it is made again."""
-        folders.make_folder(self.folder)
+        standing.make(self.folder)
         for draft in self.folder.glob(".*.tmp"):
             with suppress(StorageError, OSError), folders.alone(draft):
                 if time.time() - draft.stat().st_mtime > YOUNG:  # a younger one may be about to be locked
