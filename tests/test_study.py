@@ -302,7 +302,7 @@ def test_a_wish_of_flags(tmp_path):
     wish = wish_of(flags, {"arc.dropout": 0.1, "batch_size": 16})
     assert [task.name for task in wish.suite.tasks] == ["digits", tmp_path.name] and wish.budget == 100_000 and wish.seeds == (0, 1)
     assert wish.settings == {"arc": {"dropout": 0.1}} and wish.common == {"batch_size": 16, "epochs": 3}
-    assert wish.suite.rates_of("vpt-deep") != wish.suite.rates_of("arc") and wish.suite.recipe["test_fraction"] == 0.2
+    assert wish.suite.rates_of("full") != wish.suite.rates_of("arc") and wish.suite.recipe["test_fraction"] == 0.2
     assert wish_of({"suite": "local", "data": ["there"]}, {}).root == Path("there")
 
 

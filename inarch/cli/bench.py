@@ -28,41 +28,29 @@ def run(
 
     [bold]Examples[/bold]
 
-    inarch bench train --models ti
-
-    inarch bench train --json results/bench/train.json
+    inarch bench train --models ti --json results/bench/train.json
 
     inarch bench train --family vl --methods vlpet-large,lora
-
-    inarch bench train --family clip --side 64 --repeats 2
-
-    inarch bench memory --family vl
 
     inarch bench profile --methods arc
 
     inarch bench infer --models b
-
-    inarch bench check --json results/bench/check.json
     """
-    given = {"family": family, "models": models, "methods": methods, "batch": batch, "side": side, "threads": threads, "repeats": repeats,
-             "json": json}
-    _refuse_idle(what, given)
+    _refuse_idle(what, {"family": family, "models": models, "methods": methods, "batch": batch, "side": side, "threads": threads,
+                        "repeats": repeats, "json": json})
     if what == "report":
         from inarch.bench.report import write_report
 
         print(write_report())
-    elif what == "memory":
-        _kept(what, json, lambda: _memory(family or "vision", _words(models), _words(methods), batch, side))
-    elif what == "profile":
-        _kept(what, json, lambda: _profile(family or "vision", _words(models), _words(methods), batch, side, repeats or 3, threads or 1))
-    elif what == "infer":
-        _kept(what, json, lambda: _infer(_words(models), batch or 8, repeats or 5, threads or 1))
-    elif what != "train":
-        measure, usual = {"import": (_import, 10), "check": (_check, 5), "save": (_save, 30), "load": (_load, 500)}[what]
-        _kept(what, json, lambda: measure(repeats or usual))
-    else:
-        chosen = _words(models), _words(methods)
-        _kept(what, json, lambda: _train(family or "vision", *chosen, batch, side, repeats or 5, threads or 1))
+        return
+    shape = family or "vision", _words(models), _words(methods), batch, side
+    ways: dict[str, Callable[[], dict[str, Any]]] = {
+        "train": lambda: _train(*shape, repeats or 5, threads or 1), "memory": lambda: _memory(*shape),
+        "profile": lambda: _profile(*shape, repeats or 3, threads or 1),
+        "infer": lambda: _infer(shape[1], batch or 8, repeats or 5, threads or 1), "import": lambda: _import(repeats or 10),
+        "check": lambda: _check(repeats or 5), "save": lambda: _save(repeats or 30), "load": lambda: _load(repeats or 500),
+    }
+    _kept(what, json, ways[what])
 
 
 def _kept(what: str, json: Path | None, measure: Callable[[], dict[str, Any]]) -> None:
