@@ -231,6 +231,7 @@ def test_saved_bytes_over_a_base_in_bf16_are_those_counted_by_hand(monkeypatch: 
         memory.bench_memory(batch=0)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 def test_inference_is_measured_with_filled_adapters_and_folds_are_the_same_function(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(infer, "VISION", replace(VISION, base=lambda address: tiny(), batch=batch))
@@ -263,6 +264,7 @@ def test_a_profile_s_shares_add_up_to_the_distance(monkeypatch: pytest.MonkeyPat
         profile.bench_profile("ti", repeats=0)
 
 
+@pytest.mark.long
 def test_an_epoch_of_vision_starts_behind_the_frozen_blocks(monkeypatch: pytest.MonkeyPatch):
     top = subjects.Subject("ARC, last block", lambda model: inarch.graft(model, ARC(rank=4, layers="-1:"), thaw="head"))
     small = replace(VISION, base=lambda address: tiny().eval(), batch=batch, subjects=VISION.subjects | {"arc-top6": top},

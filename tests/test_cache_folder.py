@@ -81,6 +81,7 @@ def test_a_later_run_asks_the_frozen_blocks_for_a_batch_alone(nursery, tmp_path,
     assert stores(tmp_path / "cache") == places
 
 
+@pytest.mark.long
 def test_narrow_rows_take_half_and_give_about_the_same(nursery, tmp_path, made):
     for dtype in ("fp16", "bf16"):
         runs = [train(nursery.recipe(tmp_path / f"{dtype}{folder}", **UPPER, cache_dtype=dtype, cache_folder=folder))
@@ -103,6 +104,7 @@ def test_where_nothing_can_be_kept_the_reason_is_said(nursery, tmp_path, setting
         train(nursery.recipe(tmp_path / "run", **UPPER | settings, cache_folder=str(tmp_path / "cache")))
 
 
+@pytest.mark.long
 def test_numbers_too_large_for_half_are_refused(nursery, tmp_path, monkeypatch):
     real = backbones.load
 
@@ -125,6 +127,7 @@ def test_one_other_number_in_a_frozen_block_is_another_store(nursery):
     assert frozen_numbers(one) != frozen_numbers(two)
 
 
+@pytest.mark.long
 def test_another_backbone_has_stores_of_its_own(nursery, tmp_path, monkeypatch, made):
     again, places = made.again(nursery, tmp_path)
     real = backbones.load
@@ -139,6 +142,7 @@ def test_another_backbone_has_stores_of_its_own(nursery, tmp_path, monkeypatch, 
     assert losses[0] == losses[1] and len(stores(tmp_path / "cache")) == 4 and set(places) < set(stores(tmp_path / "cache"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("harm", [lambda place: (place / "index.json").unlink(), lambda place: (place / "rows.sha256").write_bytes(b"")])
 def test_a_store_that_cannot_be_opened_is_made_again(nursery, tmp_path, made, harm):
     again, places = made.again(nursery, tmp_path)
@@ -147,6 +151,7 @@ def test_a_store_that_cannot_be_opened_is_made_again(nursery, tmp_path, made, ha
     assert outcome(train(again))[0] == made.losses and stores(tmp_path / "cache") == places
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("part", "said"), [(-3, r"a cache: remove .*cache"), (None, "no such file|cut or missing")])
 def test_changed_or_missing_rows_end_the_run_and_say_what_to_remove(nursery, tmp_path, made, part, said):
     again, places = made.again(nursery, tmp_path)
@@ -173,6 +178,7 @@ def test_rows_of_another_net_under_this_key_are_refused(nursery, tmp_path, made)
         train(again)
 
 
+@pytest.mark.long
 def test_what_a_killed_process_left_is_swept(nursery, tmp_path, made):
     again, places = made.again(nursery, tmp_path)
     left = tmp_path / "cache" / f".{'0' * 16}.12345678.tmp"

@@ -66,6 +66,7 @@ def test_text_is_learned_and_towers_are_over_a_half_base(tmp_path, kind):
     assert matrices and set(matrices) == {torch.bfloat16}
 
 
+@pytest.mark.long
 def test_a_resumed_run_over_a_half_base_is_the_uninterrupted_one(nursery, tmp_path):
     whole = train(nursery.recipe(tmp_path / "whole", **HALF))
     recipe = nursery.recipe(tmp_path / "stopped", **HALF)

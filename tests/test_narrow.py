@@ -63,6 +63,7 @@ def test_lora_keeps_what_the_norms_left_once_and_in_half(monkeypatch):
     assert (copies[1] - copies[0]) - (found[1] - found[0]) == DEPTH * tokens * DIM * (4 * 4 - 2 * 2)
 
 
+@pytest.mark.long
 def test_hooks_that_stand_around_see_all_that_is_kept():
     model, seen = grown(METHODS["lora"]), []
     plain = gradients(grown(METHODS["lora"]))
@@ -88,6 +89,7 @@ def test_a_base_of_the_adapters_width_is_left_alone(monkeypatch):
         grown(METHODS["lora"])(pixels())
 
 
+@pytest.mark.long
 def test_functional_transforms_go_the_plain_way():
     model = grown(METHODS["lora"])
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
