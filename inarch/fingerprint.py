@@ -149,7 +149,8 @@ def _known(model: nn.Module, without: frozenset[str]) -> tuple[Known, list[nn.Pa
 def _learn(chosen: tuple[Chosen, ...], tensors: list[nn.Parameter]) -> Known:
     values = [tensors[one.place] for one in chosen]
     vectors = tuple(k for k, value in enumerate(values) if value.dim() == 1 and value.is_floating_point())
-    sampled = tuple((k, _picks(value.numel())) for k, value in enumerate(values) if k not in set(vectors))
+    others = sorted(set(range(len(values))) - set(vectors))
+    sampled = tuple((k, _picks(values[k].numel())) for k in others)
     return Known(chosen, tuple(one.place for one in chosen), vectors, sampled, deque(maxlen=2))
 
 

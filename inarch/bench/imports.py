@@ -16,8 +16,7 @@ from typing import Any
 
 from inarch.bench.machine import circumstances
 from inarch.bench.results import FORMAT
-from inarch.bench.timing import race, summary
-from inarch.errors import ConfigError
+from inarch.bench.timing import at_least_one, race, summary
 
 BARE = "import torch"
 CORE = "import torch; from inarch import ARC, count, graft, load, merge, save"  # named, since names load when asked for
@@ -34,8 +33,7 @@ class Cost:
 
 def bench_import(*, repeats: int = 10, tick: Callable[[str], None] = lambda what: None) -> dict[str, Any]:
     """Measure; returns plain JSON."""
-    if repeats < 1:
-        raise ConfigError(f"bench: repeats={repeats}; expected at least 1")
+    at_least_one(repeats=repeats)
     costs = race({name: Fresh(command) for name, command in COMMANDS.items()}, repeats, tick)
     over = [both.cpu - bare.cpu for both, bare in zip(costs[CORE], costs[BARE], strict=True)]
     rows = {name: {"cpu": summary([c.cpu for c in of]), "wall": summary([c.wall for c in of])} for name, of in costs.items()}

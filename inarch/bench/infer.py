@@ -22,19 +22,17 @@ from inarch.adapter import Method
 from inarch.bench.machine import circumstances
 from inarch.bench.results import FORMAT
 from inarch.bench.subjects import Subject, installed, twin
-from inarch.bench.timing import race, ratio, threads
-from inarch.bench.vision import VISION, lora_of_peft
-from inarch.errors import ConfigError
+from inarch.bench.timing import Ratio, at_least_one, race, ratio, threads
+from inarch.bench.vision import LORA_RANK, LORA_TARGETS, VISION, lora_of_peft
 from inarch.grafting import graft
 from inarch.merging import merge
 from inarch.methods import ARC, VLPET, AdaRing, LoRA
 
 GOALS = {"arc": 1.08, "arc-folded": 1.02}  # P7
-PLACES = ("q", "k", "v", "fc1")
 
 
 def unfolded(method: Method, model: nn.Module) -> nn.Module:
-    return _filled(graft(model.eval(), method))
+    return _filled(graft(model, method))
 
 
 def folded(method: Method, model: nn.Module) -> nn.Module:
@@ -42,7 +40,7 @@ def folded(method: Method, model: nn.Module) -> nn.Module:
 
 
 def peft(model: nn.Module) -> nn.Module:
-    return _filled(lora_of_peft(model.eval()))
+    return _filled(lora_of_peft(model))
 
 
 def peft_folded(model: nn.Module) -> nn.Module:
@@ -53,7 +51,7 @@ SUBJECTS = {
     "base": Subject("base", lambda model: model.requires_grad_(False)),
     "arc": Subject("ARC r=50", partial(unfolded, ARC(rank=50))),
     "arc-folded": Subject("ARC r=50, folded", partial(folded, ARC(rank=50))),
-    "lora": Subject("LoRA r=8 on q, k, v, fc1", partial(unfolded, LoRA(8, PLACES))),
+    "lora": Subject("LoRA r=8 on q, k, v, fc1", partial(unfolded, LoRA(LORA_RANK, LORA_TARGETS))),
     "lora-peft": Subject("LoRA r=8 on q, k, v, fc1, through peft", peft, "peft"),
     "lora-peft-folded": Subject("the same, merge_and_unload", peft_folded, "peft"),
     "adaring": Subject("AdaRing 1, 2, 4", partial(unfolded, AdaRing())),
@@ -64,9 +62,7 @@ SUBJECTS = {
 def bench_infer(models: list[str] | None = None, *, batch: int = 8, repeats: int = 5, n_threads: int = 1,
                 tick: Callable[[str], None] = lambda what: None) -> dict[str, Any]:
     """Measure; returns plain JSON. ``models``: sizes of the vision family."""
-    for name, value in (("batch", batch), ("repeats", repeats), ("threads", n_threads)):
-        if value < 1:
-            raise ConfigError(f"bench: {name}={value}; expected at least 1")
+    at_least_one(batch=batch, repeats=repeats, threads=n_threads)
     chosen = VISION.models(models)
     about = circumstances()
     with threads(n_threads):
@@ -84,12 +80,15 @@ def _there() -> dict[str, Subject]:
 
 
 def _one(model: str, batch: int, repeats: int, tick: Callable[[str], None]) -> dict[str, Any]:
-    base = VISION.base(VISION.sizes[model].address).eval()
+    base = VISION.base(VISION.sizes[model].address)
     pixels = VISION.batch(batch)[0]
     seconds = race({name: Forward(subject.prepare(twin(base)).eval(), pixels) for name, subject in _there().items()}, repeats, tick)
-    return {name: {"seconds": statistics.median(found), "ratio": asdict(ratio(found, seconds["base"])),
-                   **({"goal": GOALS[name], "met": ratio(found, seconds["base"]).median <= GOALS[name]} if name in GOALS else {})}
-            for name, found in seconds.items()}
+    return {name: _row(name, found, ratio(found, seconds["base"])) for name, found in seconds.items()}
+
+
+def _row(name: str, seconds: list[float], found: Ratio) -> dict[str, Any]:
+    goal = {"goal": GOALS[name], "met": found.median <= GOALS[name]} if name in GOALS else {}
+    return {"seconds": statistics.median(seconds), "ratio": asdict(found), **goal}
 
 
 def _filled(model: nn.Module) -> nn.Module:

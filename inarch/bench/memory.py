@@ -19,7 +19,7 @@ from inarch.bench.machine import circumstances
 from inarch.bench.results import FORMAT
 from inarch.bench.saved import blocks_in_graph, saved
 from inarch.bench.subjects import Data, Family
-from inarch.errors import ConfigError
+from inarch.bench.timing import at_least_one
 from inarch.width import WIDTHS
 
 BASES = {width: WIDTHS[width] for width in ("fp32", "bf16")}
@@ -38,8 +38,7 @@ def bench_memory(models: list[str] | None = None, methods: list[str] | None = No
     """Count; returns plain JSON, an entry per model: per width of the base the bytes of its weights, and every method's."""
     kind = family_named(family, side)
     models, methods, batch = kind.models(models), kind.chosen(methods), kind.examples if batch is None else batch
-    if batch < 1:
-        raise ConfigError(f"bench: batch={batch}; expected at least 1")
+    at_least_one(batch=batch)
     about = {"family": family, "settings": {"batch": batch, **kind.settings}, **circumstances()}
     entries = {}
     for model in models:

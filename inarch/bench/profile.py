@@ -16,8 +16,7 @@ from torch.profiler import ProfilerActivity, profile
 from inarch.bench.families import family_named
 from inarch.bench.machine import circumstances
 from inarch.bench.results import FORMAT
-from inarch.bench.timing import Trainer, threads
-from inarch.errors import ConfigError
+from inarch.bench.timing import Trainer, at_least_one, threads
 
 REST = "all others"
 LEAST = 0.002  # of the floor's step; what differs by less is summed up as the rest
@@ -29,9 +28,7 @@ def bench_profile(model: str, methods: list[str] | None = None, *, family: str =
     """Measure; returns plain JSON: of every method the operations, largest difference first."""
     kind = family_named(family, side)
     (model,), names, batch = kind.models([model]), kind.chosen(methods), kind.examples if batch is None else batch
-    for name, value in (("batch", batch), ("repeats", repeats), ("threads", n_threads)):
-        if value < 1:
-            raise ConfigError(f"bench: {name}={value}; expected at least 1")
+    at_least_one(batch=batch, repeats=repeats, threads=n_threads)
     about = circumstances()
     with threads(n_threads):
         base, data = kind.base(kind.sizes[model].address), kind.batch(batch)

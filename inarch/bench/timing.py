@@ -18,6 +18,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from inarch.errors import ConfigError
 from inarch.training.optimizer import adamw
 
 T = TypeVar("T")
@@ -88,6 +89,12 @@ def ratio(mine: list[float], reference: list[float]) -> Ratio:
     """Both lists in the order of the repeats."""
     paired = [a / b for a, b in zip(mine, reference, strict=True)]
     return Ratio(statistics.median(paired), min(paired), max(paired))
+
+
+def at_least_one(**counts: int) -> None:
+    for name, value in counts.items():
+        if value < 1:
+            raise ConfigError(f"bench: {name}={value}; expected at least 1")
 
 
 @contextmanager

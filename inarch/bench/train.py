@@ -23,8 +23,7 @@ from inarch.bench.prefixes import against_plain
 from inarch.bench.results import FORMAT
 from inarch.bench.subjects import Family
 from inarch.bench.telling import LONG, SHORT, told
-from inarch.bench.timing import Step, Trainer, race, ratio, threads
-from inarch.errors import ConfigError
+from inarch.bench.timing import Step, Trainer, at_least_one, race, ratio, threads
 
 Tick = Callable[[str], None]
 PARTS = ("total", "forward", "backward", "optimiser")
@@ -38,9 +37,7 @@ def bench_train(models: list[str] | None = None, methods: list[str] | None = Non
     """
     kind = family_named(family, side)
     models, methods, batch = kind.models(models), kind.chosen(methods), kind.examples if batch is None else batch
-    for name, value in (("batch", batch), ("repeats", repeats), ("threads", n_threads)):
-        if value < 1:
-            raise ConfigError(f"bench: {name}={value}; expected at least 1")
+    at_least_one(batch=batch, repeats=repeats, threads=n_threads)
     settings = {"batch": batch, "repeats": repeats, "threads": n_threads, **kind.settings}
     if kind.tell is not None:
         settings |= {"short": SHORT, "long": LONG}

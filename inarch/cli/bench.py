@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -88,50 +89,46 @@ def _words(text: str | None) -> list[str] | None:
     return words
 
 
-def _train(family: str, models: list[str] | None, methods: list[str] | None, batch: int | None, side: int | None, repeats: int,
-           threads: int) -> dict[str, Any]:
+def _mended(count: int, work: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    """``work`` with backbones at hand, told ``count`` times how far it is."""
     from inarch.backbones.torchvision import mend_torchvision
-    from inarch.bench.train import bench_train, steps
     from inarch.cli.progress import ticking
 
     mend_torchvision()
-    with ticking(steps(models, methods, repeats, family)) as tick:
-        return bench_train(models, methods, family=family, batch=batch, side=side, repeats=repeats, n_threads=threads, tick=tick)
+    with ticking(count) as tick:
+        return work(tick=tick)
+
+
+def _train(family: str, models: list[str] | None, methods: list[str] | None, batch: int | None, side: int | None, repeats: int,
+           threads: int) -> dict[str, Any]:
+    from inarch.bench.train import bench_train, steps
+
+    return _mended(steps(models, methods, repeats, family), partial(
+        bench_train, models, methods, family=family, batch=batch, side=side, repeats=repeats, n_threads=threads))
 
 
 def _memory(family: str, models: list[str] | None, methods: list[str] | None, batch: int | None, side: int | None) -> dict[str, Any]:
-    from inarch.backbones.torchvision import mend_torchvision
     from inarch.bench.memory import bench_memory, steps
-    from inarch.cli.progress import ticking
 
-    mend_torchvision()
-    with ticking(steps(models, methods, family)) as tick:
-        return bench_memory(models, methods, family=family, batch=batch, side=side, tick=tick)
+    return _mended(steps(models, methods, family), partial(bench_memory, models, methods, family=family, batch=batch, side=side))
 
 
 def _profile(family: str, models: list[str] | None, methods: list[str] | None, batch: int | None, side: int | None, repeats: int,
              threads: int) -> dict[str, Any]:
-    from inarch.backbones.torchvision import mend_torchvision
     from inarch.bench.families import family_named
     from inarch.bench.profile import bench_profile, steps
-    from inarch.cli.progress import ticking
 
-    mend_torchvision()
     chosen = models or list(family_named(family).sizes)[-1:]
     if len(chosen) != 1:
         raise ConfigError(f"--models {','.join(chosen)}: one model is profiled at a time")
-    with ticking(steps(methods, repeats, family)) as tick:
-        return bench_profile(chosen[0], methods, family=family, batch=batch, side=side, repeats=repeats, n_threads=threads, tick=tick)
+    return _mended(steps(methods, repeats, family), partial(
+        bench_profile, chosen[0], methods, family=family, batch=batch, side=side, repeats=repeats, n_threads=threads))
 
 
 def _infer(models: list[str] | None, batch: int, repeats: int, threads: int) -> dict[str, Any]:
-    from inarch.backbones.torchvision import mend_torchvision
     from inarch.bench.infer import bench_infer, steps
-    from inarch.cli.progress import ticking
 
-    mend_torchvision()
-    with ticking(steps(models, repeats)) as tick:
-        return bench_infer(models, batch=batch, repeats=repeats, n_threads=threads, tick=tick)
+    return _mended(steps(models, repeats), partial(bench_infer, models, batch=batch, repeats=repeats, n_threads=threads))
 
 
 def _import(repeats: int) -> dict[str, Any]:
@@ -151,20 +148,12 @@ def _check(repeats: int) -> dict[str, Any]:
 
 
 def _save(repeats: int) -> dict[str, Any]:
-    from inarch.backbones.torchvision import mend_torchvision
     from inarch.bench.save import STEPS, bench_save
-    from inarch.cli.progress import ticking
 
-    mend_torchvision()
-    with ticking(STEPS + repeats + 2) as tick:
-        return bench_save(repeats=repeats, tick=tick)
+    return _mended(STEPS + repeats + 2, partial(bench_save, repeats=repeats))
 
 
 def _load(repeats: int) -> dict[str, Any]:
-    from inarch.backbones.torchvision import mend_torchvision
     from inarch.bench.load import bench_load, steps
-    from inarch.cli.progress import ticking
 
-    mend_torchvision()
-    with ticking(steps(repeats)) as tick:
-        return bench_load(repeats=repeats, tick=tick)
+    return _mended(steps(repeats), partial(bench_load, repeats=repeats))

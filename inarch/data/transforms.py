@@ -48,9 +48,16 @@ class Transform:
         """In how many ways it can show an image, the first of them plain; 0: too many to count."""
         return {"none": 1, "flip": 2}.get(self.augment, 0)
 
-    def drawn(self, key: Key) -> int:
-        """Which of its ``views`` the key draws."""
-        return int(self.augment == "flip" and np.random.default_rng(key).random() < 0.5)
+    def drawn(self, key: Key | None) -> int:
+        """Which of its ``views`` is shown: the only one, or the one that the key draws."""
+        if self.only is not None or self.views == 1:
+            return self.only or 0
+        return int(self._chance(key).random() < 0.5)
+
+    def _chance(self, key: Key | None) -> np.random.Generator:
+        if key is None:
+            raise ConfigError(f"augment {self.augment!r} draws at random; pass key=(seed, epoch, index)")
+        return np.random.default_rng(key)
 
     def __post_init__(self) -> None:
         if self.augment not in AUGMENTS:
@@ -64,14 +71,11 @@ class Transform:
 
     def pixels(self, image: Image.Image, *, key: Key | None = None) -> np.ndarray:
         """The geometry alone: ``uint8[size, size, 3]``."""
-        if self.augment == "none":
-            return np.asarray(self._fitted(image))
-        if self.augment == "flip" and (key is not None or self.only is not None):
-            view = self.drawn(key) if self.only is None else self.only  # type: ignore[arg-type]
-            return np.asarray(ImageOps.mirror(self._fitted(image)) if view else self._fitted(image))
-        if key is None:
-            raise ConfigError(f"augment {self.augment!r} draws at random; pass key=(seed, epoch, index)")
-        rng = np.random.default_rng(key)
+        if self.views:
+            mirrored = self.drawn(key)
+            image = self._fitted(image)
+            return np.asarray(ImageOps.mirror(image) if mirrored else image)
+        rng = self._chance(key)
         image = (self._cropped if self.augment == "fgvc" else self._resized_crop)(image, rng)
         return np.asarray(ImageOps.mirror(image) if rng.random() < 0.5 else image)
 

@@ -26,7 +26,7 @@ from inarch.data.transforms import Transform
 from inarch.errors import ConfigError, DataError, nearest
 from inarch.features import hdf5, standing, survey
 from inarch.features.opening import open_store
-from inarch.features.plan import Plan, digest, stored
+from inarch.features.plan import Plan, stored
 from inarch.features.sinks import SINKS, clear
 from inarch.features.store import FeatureStore, inside
 from inarch.features.survey import Image, Tell, silent
@@ -91,19 +91,14 @@ def _check(images: Mapping[str, Image], kind: str, dtype: str, batch_size: int, 
 def _extract(folder: Path, plan: Plan, images: Mapping[str, Image], eyes: Eyes, batch_size: int, tell: Tell) -> int:
     """All rows that are not there yet, and the seal; returns how many were there."""
     sink, journal = SINKS[plan.kind](folder, plan), standing.Journal(folder)
-    before = done = journal.proved(sink, batch_size, tell)
+    before = journal.proved(sink, batch_size, tell)
     transform = Transform(eyes.preprocess)
 
     def load(image: str) -> Tensor:
         return transform(open_image(images[image], name=survey.name_of(image, images[image])))
 
-    for names, pixels in batches(plan.ids[before:], load, batch_size):
-        rows = seen(eyes, pixels, names, plan.dtype)
-        sink.write(done, rows)
-        journal.add(b"".join(map(digest, rows)))
-        done += len(names)
-        tell("features", done, len(plan.ids))
-    sink.seal(journal.digests())
+    found = batches(plan.ids[before:], load, batch_size)
+    standing.fill(sink, journal, (seen(eyes, pixels, names, plan.dtype) for names, pixels in found), before, tell)
     return before
 
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
+
+import numpy as np
 
 from inarch import files
 from inarch.data.images import shown
@@ -20,7 +23,7 @@ from inarch.features.opening import open_store
 from inarch.features.plan import DIGEST, Plan, differences, digest, parse
 from inarch.features.sealed import INDEX, ROWS, SINGLE, UNFINISHED, SealedStore
 from inarch.features.sinks import Sink, halves
-from inarch.features.survey import Tell
+from inarch.features.survey import Tell, silent
 from inarch.training.lock import LOCK
 
 
@@ -103,6 +106,16 @@ class Journal:
             file.truncate(count * DIGEST)
             os.fsync(file.fileno())
         return count
+
+
+def fill(sink: Sink, journal: Journal, pieces: Iterable[np.ndarray], done: int = 0, tell: Tell = silent) -> None:
+    """``pieces`` as rows ``done`` and on, each noted after it is written; then the seal."""
+    for rows in pieces:
+        sink.write(done, rows)
+        journal.add(b"".join(map(digest, rows)))
+        done += len(rows)
+        tell("features", done, len(sink.plan.ids))
+    sink.seal(journal.digests())
 
 
 def _is_row(sink: Sink, number: int, expected: bytes) -> bool:

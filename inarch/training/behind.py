@@ -6,6 +6,8 @@ Done only where it is exact: a first batch's logits must come out the same from 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -31,9 +33,10 @@ class Behind(nn.Module):
             return self.net(self.blank.expand(len(kept), *self.blank.shape[1:]))
 
 
-def before_a_block(net: nn.Module, pixels: Tensor) -> Cut:
+def before_a_block(net: nn.Module, first: Callable[[], Tensor]) -> Cut:
     """``ConfigError`` where nothing lies below the first adapted block, or what does could not be kept exactly."""
     prefix = _prefix(net.model)  # type: ignore[arg-type]
+    pixels = first()
     said, kept = prefix.record(lambda: net(pixels))
     behind = Behind(net, prefix, torch.zeros_like(pixels[:1]))
     if not torch.allclose(behind(kept), said, rtol=CLOSE, atol=CLOSE * float(said.abs().max())):

@@ -15,12 +15,12 @@ from inarch import roles
 from inarch.training.cut import Cut
 
 
-def before_the_head(net: nn.Module, as_net: Callable[[nn.Linear], nn.Module], pixels: Tensor) -> Cut | None:
+def before_the_head(net: nn.Module, as_net: Callable[[nn.Linear], nn.Module], first: Callable[[], Tensor]) -> Cut | None:
     """None where more than a head trains, or where its output is not the whole of the logits."""
     head = lone_head(net.model)  # type: ignore[arg-type]
     if head is None:
         return None
-    features, exact = tapped(net, head, pixels)
+    features, exact = tapped(net, head, first())
     return Cut(as_net(head), lambda x: tapped(net, head, x)[0], features, "head") if exact else None
 
 

@@ -54,10 +54,11 @@ class ImageFeed:
         self.workers = Workers(self.images, workers)
 
     def seen_as(self, view: int) -> ImageFeed:
-        """The same images, always in this view of the transform; plainly where it has no other."""
+        """The same images, always in this view of the transform; these where it has no other, with the pixels that they keep."""
         transform = self.images.transform
-        only = view if transform.views > 1 else None
-        return ImageFeed(self.table, replace(transform, only=only), self.images.seed, self.workers.workers)
+        if transform.views == 1:
+            return self
+        return ImageFeed(self.table, replace(transform, only=view), self.images.seed, self.workers.workers)
 
     def first(self, count: int) -> Tensor:
         """Pixels of the first images, ``[count or fewer, 3, side, side]``."""

@@ -7,8 +7,9 @@ first batch comes out of the net the same from its rows. The two places to cut a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 import torch
@@ -30,8 +31,11 @@ class Shelf(Protocol):
     @property
     def batch(self) -> int: ...
 
+    def check_room(self, cut: Cut, images: int) -> None:
+        """``ConfigError`` where so many rows have no room, before any of them is computed."""
+
     def rows(self, engine: Any, feed: ImageFeed, cut: Cut, tick: Tick | None) -> Rows:
-        """Of every image of ``feed``, in order; ``ConfigError`` where there is no room."""
+        """Of every image of ``feed``, in order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,15 +62,17 @@ def start(engine: Any, net: nn.Module, head: Head, feed: ImageFeed, val: ImageFe
     views = [feed.seen_as(view) for view in range(transform.views)]
     net.eval()
     with torch.no_grad():
-        cut = _cut(net, head, views[0].first(shelf.batch).to(engine.device))
-    kept: list[list[Rows]] = []
-    for parts in (views, [] if val is None else [val]):
-        kept.append([_rows(engine, part, cut, shelf, tick) for part in parts])
-    return Started(cut.net, RowFeed(feed, kept[0], cut.dtype), None if val is None else RowFeed(val, kept[1], cut.dtype), cut.note)
+        cut = _cut(net, head, cache(lambda: views[0].first(shelf.batch).to(engine.device)))
+    shelf.check_room(cut, len(views) * len(feed) + (0 if val is None else len(val)))
+
+    def row_feed(images: ImageFeed, parts: Sequence[ImageFeed]) -> RowFeed:
+        return RowFeed(images, [_rows(engine, part, cut, shelf, tick) for part in parts], cut.dtype)
+
+    return Started(cut.net, row_feed(feed, views), None if val is None else row_feed(val, [val]), cut.note)
 
 
-def _cut(net: nn.Module, head: Head, pixels: Tensor) -> Cut:
-    return before_the_head(net, head, pixels) or before_a_block(net, pixels)
+def _cut(net: nn.Module, head: Head, first: Callable[[], Tensor]) -> Cut:
+    return before_the_head(net, head, first) or before_a_block(net, first)
 
 
 def _rows(engine: Any, part: ImageFeed, cut: Cut, shelf: Shelf, tick: Tick | None) -> Rows:

@@ -27,7 +27,7 @@ from inarch import files, folders, roles
 from inarch.data.images import shown
 from inarch.errors import CheckpointError, ConfigError, Corrupt, StorageError
 from inarch.features import standing
-from inarch.features.plan import BYTES, Plan, digest, stored
+from inarch.features.plan import BYTES, Plan, stored
 from inarch.features.sealed import SealedStore, open_folder
 from inarch.features.sinks import ArraySink, clear
 from inarch.packed import plain
@@ -49,12 +49,14 @@ class Memory:
     batch: int
     dtype: str | None = None
 
+    def check_room(self, cut: Cut, images: int) -> None:
+        """A vector per image, as a head reads it, is never too much; the tokens of all of them may be."""
+        needed = cut.sample[:1].numel() * _dtype(self.dtype, cut).itemsize * images
+        if cut.sample.dim() > 2 and needed > CAP:
+            raise ConfigError(f"what is kept of {images} images fills {needed:,} bytes, in memory at most {CAP:,}; name a cache_folder")
+
     def rows(self, engine: Any, feed: ImageFeed, cut: Cut, tick: Tick | None) -> Rows:
-        dtype = _dtype(self.dtype, cut)
-        needed = cut.sample[:1].numel() * dtype.itemsize * len(feed)
-        if needed > CAP:
-            raise ConfigError(f"what is kept of {len(feed)} images fills {needed:,} bytes, in memory at most {CAP:,}; name a cache_folder")
-        return torch.cat(list(_pieces(engine, feed, self.batch, cut, dtype, tick)))
+        return torch.cat(list(_pieces(engine, feed, self.batch, cut, _dtype(self.dtype, cut), tick)))
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,9 @@ class Folder:
     @cached_property
     def fingerprint(self) -> str:
         return frozen_numbers(self.model)
+
+    def check_room(self, cut: Cut, images: int) -> None:
+        """A disk is asked for every store, before its first row."""
 
     def rows(self, engine: Any, feed: ImageFeed, cut: Cut, tick: Tick | None) -> Rows:
         plan = self._plan(feed, cut)
@@ -127,13 +132,8 @@ class Folder:
         with folders.alone(draft):
             try:
                 standing.begin(draft, plan, {})
-                sink, journal, done = ArraySink(draft, plan), standing.Journal(draft), 0
-                for piece in pieces:
-                    rows = stored(piece.reshape(len(piece), plan.tokens, plan.width), plan.dtype)
-                    sink.write(done, rows)
-                    journal.add(b"".join(map(digest, rows)))
-                    done += len(rows)
-                sink.seal(journal.digests())
+                rows = (stored(piece.reshape(len(piece), plan.tokens, plan.width), plan.dtype) for piece in pieces)
+                standing.fill(ArraySink(draft, plan), standing.Journal(draft), rows)
                 clear(draft, plan.kind)
                 with suppress(OSError):  # another process was faster
                     draft.rename(place)
