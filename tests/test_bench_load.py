@@ -2,7 +2,7 @@
 
 import pytest
 
-from inarch.bench import load, report, results
+from inarch.bench import load, report, results, sections
 from inarch.errors import ConfigError
 
 
@@ -11,7 +11,7 @@ from inarch.errors import ConfigError
 def test_loads_are_kept_and_shown(tmp_path):
     seen: list[str] = []
     found = load.bench_load(repeats=20, model="ti", tick=seen.append)
-    assert len(seen) == load.steps(20) and set(seen) == set(found["ways"]) == set(report._WAYS)
+    assert len(seen) == load.steps(20) and set(seen) == set(found["ways"]) == set(sections.WAYS)
     spreads = [way[clock] for way in found["ways"].values() for clock in ("wall", "cpu")]
     assert all(0 < spread["low"] <= spread["p50"] <= spread["p95"] for spread in spreads)
     assert found["met"] == (found["ways"]["replace"]["wall"]["p95"] <= load.GOAL) and found["bytes"] > 90_000

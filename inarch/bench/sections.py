@@ -51,7 +51,7 @@ def saving(file: dict[str, Any]) -> str:
     return "\n".join(["## A checkpoint of a training run", "", *table(head, [row]), "", about, ""])
 
 
-_WAYS = {"replace": "ARC, values replaced", "card": "- card and its seal", "fingerprint": "- backbone against the fingerprint",
+WAYS = {"replace": "ARC, values replaced", "card": "- card and its seal", "fingerprint": "- backbone against the fingerprint",
          "bytes": "- weights read, SHA-256", "values": "- names, shapes, finite", "first": "ARC, grafted anew",
          "peft": "peft load_adapter, LoRA r=8"}
 _CUTS = [(clock, cut) for clock in ("wall", "cpu") for cut in ("p50", "p95")]
@@ -61,7 +61,7 @@ def loading(file: dict[str, Any]) -> str:
     settings = file["settings"]
     goals = {"replace": f"{settings['goal']:g} ms p95, {'met' if file['met'] else 'missed'}"}
     rows = [(label, str(way["loads"]), *(f"{way[clock][cut]:.2f}" for clock, cut in _CUTS), goals.get(name, ""))
-            for name, label in _WAYS.items() if (way := file["ways"].get(name))]
+            for name, label in WAYS.items() if (way := file["ways"].get(name))]
     head = ("ms", "loads", "p50", "p95", "CPU p50", "CPU p95", "goal")
     about = (f"{file['bytes']:,} bytes, page cache warm, parts measured on their own; {threads(settings['threads'])}; "
              f"{circumstances(file)}")
