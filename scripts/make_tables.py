@@ -2,8 +2,8 @@
 
     python scripts/make_tables.py           writes            python scripts/make_tables.py --check     says which are stale
 
-WHAT is ``methods`` or ``vl-methods`` (equations from here, numbers counted on the papers' backbones), or folders of results, compared
-as ``inarch compare`` does.
+WHAT is ``methods`` or ``vl-methods`` (equations from here, numbers counted on the papers' backbones), folders of results, compared
+as ``inarch compare`` does, or ``standing METHOD FOLDER ...``, that method against each other one.
 """
 
 from __future__ import annotations
@@ -110,6 +110,11 @@ def folds(name: str, fields: dict) -> str:
 def table(what: str) -> str:
     if what in ("methods", "vl-methods"):
         return methods() if what == "methods" else vl_methods()
+    if what.startswith("standing "):
+        from scripts.standing import standing
+
+        _, method, *places = what.split()
+        return standing([ROOT / place for place in places], method)
     from inarch.compare import compare
 
     folders = [ROOT / path for path in what.split()]

@@ -17,6 +17,7 @@ from inarch.bench.families import FAMILIES, family_named
 from inarch.bench.saved import blocks_in_graph, saved, saved_bytes
 from inarch.bench.vision import VISION, loss
 from inarch.bench.vl import VL
+from inarch.cli import main
 from inarch.errors import ConfigError, MissingExtra
 
 DIM, DEPTH, HIDDEN, SIDE, PATCH, CLASSES = 64, 3, 256, 32, 8, 5
@@ -319,6 +320,11 @@ def test_a_file_of_something_else_is_not_overwritten(tmp_path: Path):
     with pytest.raises(ConfigError, match="holds no measurements"):
         results.store({"format": 1, "kind": "import"}, path)
     assert path.read_text() == '{"name": "package"}'
+
+
+def test_a_backbone_is_known_by_its_longer_name_too(capsys: pytest.CaptureFixture):
+    assert VISION.models(["vit_b", "ti", "b"]) == ["b", "ti"]
+    assert main(["bench", "train", "--model", "vit_x"]) and "did you mean 'vit_" in capsys.readouterr().err
 
 
 def test_the_floor_comes_first_and_methods_in_table_order():

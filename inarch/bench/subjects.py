@@ -34,10 +34,11 @@ class Subject:
 
 @dataclass(frozen=True)
 class Size:
-    """One backbone of a family: its address and what tables call it."""
+    """One backbone of a family: its address, what tables call it, and a longer name than its key, where it has one."""
 
     address: str
     title: str
+    also: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,12 @@ class Family:
         return [name for name in self.subjects if name in names or name == "floor"]
 
     def models(self, names: list[str] | None) -> list[str]:
-        """The wished backbones, all by default."""
+        """The wished backbones by their keys, all by default."""
+        known = {name: name for name in self.sizes} | {size.also: name for name, size in self.sizes.items() if size.also}
         for name in names or ():
-            if name not in self.sizes:
-                raise ConfigError(f"bench: no model {name!r} in the family {self.name}; {nearest(name, self.sizes)}")
-        return list(self.sizes) if names is None else names
+            if name not in known:
+                raise ConfigError(f"bench: no model {name!r} in the family {self.name}; {nearest(name, known)}")
+        return list(self.sizes) if names is None else list(dict.fromkeys(known[name] for name in names))
 
     def prepared(self, like: nn.Module, name: str) -> nn.Module:
         """A twin of the base, made ready to be trained as ``name`` says."""

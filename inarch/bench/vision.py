@@ -106,7 +106,7 @@ GOALS = (
 )
 VISION = Family(
     "vision",
-    {"ti": Size("config:vit-ti16", "ViT-Ti/16"), "s": Size("config:vit-s16", "ViT-S/16"), "b": Size("config:vit-b16", "ViT-B/16")},
+    {key: Size(f"config:vit-{key}16", f"ViT-{key.title()}/16", also=f"vit_{key}") for key in ("ti", "s", "b")},
     {
         "floor": Subject("floor (frozen forward + input gradient)", floor),
         "linear": Subject("linear probe", lambda model: graft(model, Linear())),
