@@ -5,7 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -80,6 +82,20 @@ def test_how_many_work_is_learnt_from_what_one_has_held(monkeypatch):
 def test_a_ray_cluster_gives_the_same_numbers(tmp_path, plain):
     pytest.importorskip("ray")
     assert scores(study(wish(tmp_path, "cluster", cluster="local"))) == plain
+
+
+def test_time_in_the_queue_of_a_cluster_is_no_work(monkeypatch, tmp_path):
+    """The cluster says what the job took where it ran, however long it waited there."""
+    remote = SimpleNamespace(options=lambda **of: SimpleNamespace(remote=lambda job, *place: job))
+    ray = SimpleNamespace(init=lambda **of: None, shutdown=lambda: None, cluster_resources=lambda: {"CPU": 2}, cancel=lambda job: None,
+                          remote=lambda **of: lambda work: remote, wait=lambda waiting, timeout: (waiting[:1], waiting[1:]),
+                          get=lambda job: ("done", {"seconds": 1.5}, 2.0, 1 << 20))
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    job = Job("trial", "digits", "arc", 0.01, 42, {"data": "digits", "backbone": "mini-vit", "method": "arc", "threads": 1})
+    with RayCrew("local") as crew:
+        crew.give(job, tmp_path)
+        outcome = crew.wait(0.1)
+    assert outcome.seconds == 2.0 and outcome.result == {"seconds": 1.5} and outcome.memory == 1 << 20
 
 
 def test_workers_and_a_cluster_contradict_each_other(tmp_path):

@@ -27,7 +27,7 @@ class RayCrew:
             raise need("ray", "cluster") from None
         self.ray: Any = ray
         self.address = address
-        self.out: dict[Any, tuple[Job, float]] = {}
+        self.out: dict[Any, Job] = {}
 
     def __enter__(self) -> RayCrew:
         try:
@@ -54,28 +54,32 @@ class RayCrew:
     def give(self, job: Job, folder: Path) -> None:
         need_cpus = max(1, job.recipe.threads)
         reference = self.remote.options(num_cpus=need_cpus, name=str(job)).remote(job, str(folder.absolute()), str(Path.cwd()))
-        self.out[reference] = (job, time.monotonic())
+        self.out[reference] = job
 
     def wait(self, seconds: float) -> Outcome | None:
         ready, _ = self.ray.wait([*self.out], timeout=seconds)
         if not ready:
             return None
-        job, since = self.out.pop(ready[0])
-        took = time.monotonic() - since
+        job = self.out.pop(ready[0])
         try:
-            kind, said, held = self.ray.get(ready[0])
+            kind, said, took, held = self.ray.get(ready[0])
         except self.ray.exceptions.RayError as problem:
-            return Outcome(job, "died", reason=f"Ray lost it: {str(problem).splitlines()[0]}", seconds=took)
+            return Outcome(job, "died", reason=f"Ray lost it: {str(problem).splitlines()[0]}")
         return Outcome.answer(job, kind, said, took, held)
 
 
-def remotely(job: Job, folder: str, where: str) -> tuple[str, Any, int]:
-    """One job in a process of the cluster, its addresses read from the folder in which the comparison was begun."""
+def remotely(job: Job, folder: str, where: str) -> tuple[str, Any, float, int]:
+    """One job in a process of the cluster, its addresses read from the folder in which the comparison was begun.
+
+    Kind, answer, seconds (of the job, without its time in the queue) and bytes held.
+    """
     import os
 
     from inarch.study import memory
     from inarch.study.local import answered, quietly_mended
 
+    began = time.monotonic()
     os.chdir(where)
     quietly_mended()
-    return (*answered(job, Path(folder)), memory.peak())
+    kind, said = answered(job, Path(folder))
+    return kind, said, time.monotonic() - began, memory.peak()
