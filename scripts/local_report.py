@@ -17,7 +17,7 @@ from inarch.suites import load_suite
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-COSTS = {"numbers trained": "numbers", "bytes kept": "saved"}  # start of a figure's words -> its file's name; the runs shared a machine: no times
+COSTS = {"numbers trained": "numbers", "bytes kept": "saved"}  # start of a figure's words -> its file's name; no times of a shared machine
 
 
 def written(results: Path) -> Iterator[Path]:

@@ -16,6 +16,7 @@ from conftest import ROOT
 import inarch
 import inarch.peft
 from inarch import errors
+from scripts.local_report import COSTS
 
 DOCS = ROOT / "docs"
 DRAWN = ("arc", "adaring", "vlpet", "bench-vision", "bench-vl", "bench-clip")
@@ -37,7 +38,8 @@ def test_every_public_name_stands_in_the_reference() -> None:
 
 def test_pictures_are_small() -> None:
     pictures = [*(DOCS / "pictures").iterdir()]
-    assert {path.stem for path in pictures} == {*DRAWN, "report"}
+    compared = {f"{results.name}-{cost}" for results in (ROOT / "results").glob("local-*") for cost in COSTS.values()}
+    assert {path.stem for path in pictures} == {*DRAWN, "report", *compared}
     assert [path.name for path in pictures if path.stat().st_size > 150_000] == []
 
 

@@ -17,8 +17,7 @@ def run(
                     typer.Argument(help="report writes bench/README.md.")],
     family: Annotated[Literal["vision", "vl", "clip"] | None, typer.Option(
         help="train, memory, profile: vision (default); vl, on BART-base shapes; clip, both towers of CLIP ViT-B/16.")] = None,
-    models: Annotated[str | None, typer.Option("--models", "--model", metavar="A,B",
-                                               help="ti, s, b or vit_b, ...; vl: bart; clip: b (default: all; profile the last).")] = None,
+    models: Annotated[str | None, typer.Option("--models", "--model", metavar="A,B", help="ti, s, b, vit_b; bart (default: all).")] = None,
     methods: Annotated[str | None, typer.Option(metavar="A,B", help="Of the family: floor, arc, vlpet-small, ... (default: all).")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Examples per step (default: 8, vl and clip 4).")] = None,
     side: Annotated[int | None, typer.Option(min=16, metavar="PIXELS", help="train, memory of clip: of the images (default: 224).")] = None,
