@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import signal
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from inarch.errors import ConfigError
 from inarch.study import Wish, memory, runner, study
@@ -19,6 +21,7 @@ from inarch.study.cluster import RayCrew
 from inarch.study.jobs import Job
 from inarch.study.local import LocalCrew
 from inarch.suites import Suite, SuiteTask
+from inarch.training.interrupt import Interrupted
 
 RECIPE = {"epochs": 1, "batch_size": 8, "threads": 1, "report": False, "tensorboard": False, "image_size": 32, "val_fraction": 0.25}
 
@@ -64,6 +67,35 @@ def test_killed_workers_lose_nothing_and_the_numbers_are_the_same(tmp_path, plai
     found = study(wish(tmp_path, "out"))
     assert crew.victims == 1 and scores(found) == plain and not found.failures
     assert not multiprocessing.active_children()
+
+
+class Stopped(LocalCrew):
+    """Trains nothing; a signal comes while the first job is waited for."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(1)
+        self.number, self.left = number, False
+
+    def give(self, job: Job, folder: Path) -> None:
+        pass
+
+    def wait(self, seconds: float) -> None:
+        os.kill(os.getpid(), self.number)
+
+    def __exit__(self, *problem: object) -> None:
+        self.left = True
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, None), (signal.SIGTERM, 143)])
+def test_a_signal_lets_the_workers_go_and_says_that_the_command_goes_on(tmp_path, monkeypatch, number, code):
+    """Ctrl-C (the command line makes 130 of it) and SIGTERM alike; nothing of the handler stays behind."""
+    crew, said, before = Stopped(number), io.StringIO(), signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(runner, "_crew", lambda wish: crew)
+    with pytest.raises(KeyboardInterrupt if code is None else Interrupted) as ended:
+        study(wish(tmp_path, "out"), Console(file=said, width=200))
+    assert code is None or ended.value.code == code
+    assert crew.left and "the same command goes on with the others; 8 runs left" in said.getvalue()
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_how_many_work_is_learnt_from_what_one_has_held(monkeypatch):

@@ -26,9 +26,11 @@ class Board:
             self.live.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self.live is not None:
             self.live.stop()
+        if kind is not None and issubclass(kind, (KeyboardInterrupt, SystemExit)):
+            self.say(f"stopping: every finished run is kept, the same command goes on with the others; {self._left()}")
 
     def say(self, text: str) -> None:
         if self.console is not None:

@@ -24,6 +24,7 @@ from inarch.study.crew import Crew, Outcome
 from inarch.study.entry import Entrants, Stock, entrants
 from inarch.study.ledger import Ledger
 from inarch.suites import Suite
+from inarch.training.interrupt import ended_by_sigterm
 from inarch.training.lock import locked
 from inarch.training.progress import span
 
@@ -61,6 +62,7 @@ def study(wish: Wish, console: Any = None) -> Comparison:
     folders.make_folder(wish.out)
     with ExitStack() as stack:
         stack.enter_context(locked(wish.out))
+        stack.enter_context(ended_by_sigterm())
         if wish.again:
             ledger.forget_failures()
         agenda = Agenda(plan, ledger)

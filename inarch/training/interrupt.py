@@ -66,6 +66,23 @@ class Interrupts:
         return Interrupted(128 + self.caught)
 
 
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM leaves what is inside as Ctrl-C does, by an exception: what was opened is closed, and the exit code is 143."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def ignore_interrupts(_: int) -> None:
     """For data workers: a Ctrl-C at the terminal reaches them too, and only the main process may decide to stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
