@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from inarch.adapter import Adapter, defines
 from inarch.errors import CannotGraft
-from inarch.narrow import widened
+from inarch.narrow import in_width
 from inarch.ports import Port, Site
 from inarch.rebuild import Source, checkpointed, usable
 
@@ -42,12 +42,12 @@ class Link:
     def before(self, x: Tensor, source: Source | None = None) -> Tensor:
         more = {"source": source} if self.rebuilds else {}
         given = self.scion.given(self.key)
-        return widened(lambda x: self.adapter.before(x, self.index, given, **more), self.scion.dtype, x).to(x.dtype)
+        return in_width(lambda x: self.adapter.before(x, self.index, given, **more), self.scion.dtype, x).to(x.dtype)
 
     def after(self, x: Tensor, y: Tensor, source: Source | None = None, wrote: Source | None = None) -> Tensor:
         more = ({"source": source} if self.rebuilds else {}) | ({"wrote": wrote} if self.rewrites else {})
         given = self.scion.given(self.key)
-        return widened(lambda x, y: self.adapter.after(x, y, self.index, given, **more), self.scion.dtype, x, y).to(y.dtype)
+        return in_width(lambda x, y: self.adapter.after(x, y, self.index, given, **more), self.scion.dtype, x, y).to(y.dtype)
 
 
 def compose(x: Tensor, edited: list[Tensor]) -> Tensor:

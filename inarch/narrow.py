@@ -19,7 +19,7 @@ from inarch.rebuild import checkpointed, usable
 Hook = Callable[[Any], Any]
 
 
-def widened(f: Callable[..., Tensor], dtype: torch.dtype, *tensors: Tensor) -> Tensor:
+def in_width(f: Callable[..., Tensor], dtype: torch.dtype, *tensors: Tensor) -> Tensor:
     """``f`` of ``tensors`` in ``dtype``; what it keeps of them is kept in the width they had."""
     wide = [tensor.to(dtype) for tensor in tensors]
     changed = [(w, t) for w, t in zip(wide, tensors, strict=True) if w is not t]

@@ -249,6 +249,12 @@ def test_matrix_says_which_sets_are_in_no_group_and_expects_those_that_are(tmp_p
     assert cells(found, "ARC")[-2:] == ["– (2 of 4 missing)", "– (2 of 2 missing)"]
 
 
+def test_matrix_has_no_column_for_a_group_without_sets(tmp_path):
+    rows = [result(data=data, test=score) for data, score in SETS.items()]
+    assert of(tmp_path, *rows, groups={**GROUPS, "specialised": []}).matrix_markdown() == of(tmp_path, *rows, groups=GROUPS).matrix_markdown()
+    assert of(tmp_path, *rows, groups={"specialised": []}).matrix_markdown() == of(tmp_path, *rows).matrix_markdown()
+
+
 def test_many_label_results_show_their_own_metric(tmp_path):
     found = of(tmp_path, result(metrics={"val": None, "test": {"mAP": 0.61, "micro_f1": 0.5}}))
     assert found.rows[0].first.metric == "mAP" and "test mAP" in found.markdown() and "61.0" in found.markdown()

@@ -58,14 +58,15 @@ class Matrix:
 
 
 def matrix(rows: Sequence[Row], groups: Groups | None = None, failures: Sequence[Failure] = ()) -> Matrix:
-    """Data sets of ``groups`` that no result fills count as missing; those on which a method failed say so."""
-    columns = _columns(rows, groups or {}, failures)
+    """Data sets of ``groups`` that no result fills count as missing, groups without any are none; where a method failed it says so."""
+    groups = {name: members for name, members in (groups or {}).items() if members}
+    columns = _columns(rows, groups, failures)
     lines, lost = defaultdict(list), defaultdict(list)
     for row in rows:
         lines[line_name(row, rows)].append(row)
     for failure in failures:
         lost[_failed_name(failure, lines)].append(failure)
-    made = [_line(name, lines.get(name, []), lost[name], columns, groups or {}) for name in dict.fromkeys([*lines, *lost])]
+    made = [_line(name, lines.get(name, []), lost[name], columns, groups) for name in dict.fromkeys([*lines, *lost])]
     notes = [note for name, own in lines.items() for note in _ambiguous(name, own)]
     outside = [name for name in columns if groups and not any(name in members for members in groups.values())]
     if outside:
@@ -74,7 +75,7 @@ def matrix(rows: Sequence[Row], groups: Groups | None = None, failures: Sequence
         notes.append(f"the means mix {' and '.join(sorted(metrics))}")
     if any(_both(row) for row in rows):
         notes.append("few-shot: base / novel / harmonic mean, means over seeds; in a mean over sets, the third is that of the other two")
-    titles = [*columns, *(f"mean {g}" for g in groups or ()), *_mean_titles(columns, groups)]
+    titles = [*columns, *(f"mean {g}" for g in groups), *_mean_titles(columns, groups)]
     return Matrix(tuple(titles), tuple(sorted(made, key=lambda line: (line.trained[:1] or (0,), line.name))), tuple(notes))
 
 
@@ -84,7 +85,7 @@ def _columns(rows: Sequence[Row], groups: Groups, failures: Sequence[Failure]) -
     return list(dict.fromkeys([*grouped, *sorted({row.data for row in rows} | {failure.data for failure in failures})]))
 
 
-def _mean_titles(columns: Sequence[str], groups: Groups | None) -> list[str]:
+def _mean_titles(columns: Sequence[str], groups: Groups) -> list[str]:
     return [f"mean ({len(columns)} sets)", *([f"mean ({len(groups)} groups)"] if groups else [])]
 
 
