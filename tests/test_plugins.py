@@ -107,7 +107,7 @@ def test_a_file_of_a_method_that_is_not_here_is_refused_by_name(installed, tmp_p
 
 
 def test_names_of_the_literature_are_settings():
-    assert set(SETTINGS).isdisjoint(METHODS) and {kind for kind, _ in SETTINGS.values()} <= {*METHODS, "peft:lora"}
+    assert set(SETTINGS).isdisjoint(METHODS) and {setting.method for setting in SETTINGS.values()} <= {*METHODS, "peft:lora"}
     assert configured("Pfeiffer", {"rank": 8}) == inarch.Bottleneck(rank=8, spans=("mlp",), activation="relu")
     assert configured("houlsby", {}).rank == 64 and configured("fact-tk", {}).form == "tk"
     assert name_of(type(configured("vpt-shallow", {}))) == "vpt"

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, NamedTuple
 
 from inarch.adapter import Method
 from inarch.errors import ConfigError, nearest
@@ -46,11 +46,21 @@ METHODS: dict[str, type[Method]] = {
     "mma": MMA, "clipadapter": CLIPAdapter, "context": Context, "fact": FacT,
     "adaptformer": AdaptFormer, "repadapter": RepAdapter, "ssf": SSF, "vpt": VPT,
 }
-SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {  # names of the literature -> a method and the fields that make it so
-    "houlsby": ("bottleneck", HOULSBY), "pfeiffer": ("bottleneck", PFEIFFER),
-    "vpt-shallow": ("vpt", {"form": "shallow"}), "vpt-deep": ("vpt", {"form": "deep"}),
-    "fact-tt": ("fact", {"form": "tt"}), "fact-tk": ("fact", {"form": "tk"}),
-    "dora": ("peft:lora", {"use_dora": True}),
+
+
+class Setting(NamedTuple):
+    """A name of the literature: a method by its name here, the fields that make it so, and how it is written."""
+
+    method: str
+    fields: dict[str, Any]
+    title: str
+
+
+SETTINGS = {
+    "houlsby": Setting("bottleneck", HOULSBY, "Houlsby"), "pfeiffer": Setting("bottleneck", PFEIFFER, "Pfeiffer"),
+    "vpt-shallow": Setting("vpt", {"form": "shallow"}, "VPT-shallow"), "vpt-deep": Setting("vpt", {"form": "deep"}, "VPT-deep"),
+    "fact-tt": Setting("fact", {"form": "tt"}, "FacT-TT"), "fact-tk": Setting("fact", {"form": "tk"}, "FacT-TK"),
+    "dora": Setting("peft:lora", {"use_dora": True}, "DoRA"),
 }
 
 
@@ -61,13 +71,29 @@ def known() -> list[str]:
 
 def configured(name: str, fields: dict[str, Any]) -> Method:
     """The method of a recipe's or flag's name with its fields: ``configured("pfeiffer", {"rank": 8})`` is a ``Bottleneck``."""
-    _, preset = SETTINGS.get(name.lower(), ("", {}))
-    return method_named(name).parse({**preset, **fields})
+    setting = SETTINGS.get(name.lower())
+    return method_named(name).parse({**(setting.fields if setting else {}), **fields})
+
+
+def of_literature(name: str, config: Mapping[str, Any]) -> Setting | None:
+    """The setting of this name, its fields as JSON has them, where ``config`` keeps all of them but the size; else None."""
+    setting = SETTINGS.get(name.lower())
+    if setting is None:
+        return None
+    method = configured(name, {})
+    own = {field: value for field, value in method.fields().items() if field in setting.fields and field != method.size}
+    return setting._replace(fields=own) if all(config.get(field, value) == value for field, value in own.items()) else None
+
+
+def root(name: str) -> str:
+    """The method behind a name of the literature; any other name stands for itself."""
+    setting = SETTINGS.get(name.lower())
+    return setting.method if setting else name
 
 
 def method_named(name: str) -> type[Method]:
     """The method class of a name; raises ``ConfigError`` with the nearest known one."""
-    name = SETTINGS.get(name.lower(), (name, {}))[0]
+    name = root(name)
     if name.lower() in METHODS:
         return METHODS[name.lower()]
     library, _, inner = name.partition(":")

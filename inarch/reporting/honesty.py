@@ -74,9 +74,9 @@ def origin(name: str) -> Origin:
     >>> str(origin("houlsby")), origin("peft:vera").kind
     ('formula: naive loops in fp64 and published counts', 'peft itself')
     """
-    from inarch.methods.registry import SETTINGS
+    from inarch.methods.registry import root
 
-    name = SETTINGS.get(name.lower(), (name.lower(), {}))[0]
+    name = root(name.lower())
     return PEFT if name.startswith("peft:") else ORIGINS.get(name, ANOTHER)
 
 

@@ -208,21 +208,25 @@ def data_name(address: str) -> str:
 
 
 def line(method: str, config: Mapping[str, Any], *, whole: bool = False) -> str:
-    """``ARC(rank=50, dropout=0.1)``: the rank, and every field that is not at its default; with ``whole`` all that are set.
+    """``ARC(rank=50, dropout=0.1)``: the rank, and every field that is not at its default, the size first; with ``whole`` all.
 
     >>> line("arc", {"rank": 50, "dropout": 0.1, "bias": True})
     'ARC(rank=50, dropout=0.1)'
+    >>> line("pfeiffer", {"rank": 4, "spans": ["mlp"], "activation": "relu"})  # as the literature calls it, while it is that
+    'Pfeiffer(rank=4)'
     """
     from inarch.methods import method_named
+    from inarch.methods.registry import of_literature
 
     try:
-        known = method_named(method)
+        known, setting = method_named(method), of_literature(method, config)
     except ConfigError:  # another library's method, or a later version's: every field is said
         return _call(method, config)
     usual = {f.name: list(f.default) if isinstance(f.default, tuple) else f.default for f in dataclasses.fields(known)}
-    order = [name for name in usual if name in config] + sorted(config.keys() - usual.keys())
-    usual = {name: None for name in usual} if whole else usual | {"rank": None}
-    return _call(known.__name__, {name: config[name] for name in order if name not in usual or config[name] != usual[name]})
+    order = sorted((name for name in usual if name in config), key=lambda name: name != known.size) + sorted(config.keys() - usual.keys())
+    usual = {name: None for name in usual} if whole else usual | {"rank": None} | (setting.fields if setting else {})
+    shown = {name: config[name] for name in order if name not in usual or config[name] != usual[name]}
+    return _call(setting.title if setting else known.__name__, shown)
 
 
 def _call(name: str, fields: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ from inarch.study.budget import fitted
 
 ALL = "all"
 APART = frozenset(("frozen", "fullrank"))  # a model as it comes and an instrument of analysis are named or left out
-PRESET = frozenset(base for base, _ in SETTINGS.values() if base in METHODS)  # such a method takes part by its settings of the literature
+PRESET = frozenset(setting.method for setting in SETTINGS.values()) & METHODS.keys()  # these take part by their settings of the literature
 Fields = Mapping[str, Mapping[str, Any]]
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 

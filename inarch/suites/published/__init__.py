@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from inarch.errors import ConfigError, nearest
-from inarch.methods.registry import METHODS, SETTINGS
+from inarch.methods.registry import METHODS, SETTINGS, root
 from inarch.suites.strict import known, typed
 from inarch.toml import read_toml
 
@@ -84,7 +84,7 @@ def published(suite: str, method: str = "") -> tuple[Row, ...]:
 
 def provenance(method: str) -> Provenance:
     """Of a method, by its name or one of the literature's (``fact-tk``); ``ConfigError`` with the nearest name."""
-    word = SETTINGS.get(method, (method, {}))[0]
+    word = root(method)
     if word not in _provenances():
         raise ConfigError(f"no provenance of method {method!r}; {nearest(method, [*METHODS, *SETTINGS])}")
     return _provenances()[word]
