@@ -287,5 +287,11 @@ def test_names_cannot_break_the_table(tmp_path):
     assert r"a\|b&lt;script&gt;\*x\*" in row and row.replace(r"\|", "").count("|") == 9
 
 
+def test_the_caption_says_how_many_seeds(tmp_path):
+    assert of(tmp_path, result()).caption.endswith("over 1 seed")
+    assert of(tmp_path, *(result(seed=seed) for seed in range(3))).caption.endswith("over 3 seeds")
+    assert of(tmp_path, *(result(seed=seed) for seed in range(3)), result(data="cars")).caption.endswith("over 1 to 3 seeds")
+
+
 def test_a_mean_needs_every_value():
     assert mean([0.5, 1.0]) == 0.75 and mean([0.5, None]) is None and mean([]) is None

@@ -99,7 +99,13 @@ class Listing:
         shared = [f"{ONCE[c[0]]} {c[1](self.rows[0])}" for c in COLUMNS if ONCE.get(c[0]) and c[0] not in shown]
         few = ["harmonic mean of base and novel, seed by seed"] if "novel" in shown else []
         few += ["in an average over data sets, that of the average base and novel"] if self.averages else []
-        return "; ".join([*shared, f"test {self.metric} in %, mean [min, max] over n seeds", *few])
+        return "; ".join([*shared, f"test {self.metric} in %, mean [min, max] over {self._seeds()}", *few])
+
+    def _seeds(self) -> str:
+        """How many: ``3 seeds``, or ``1 to 3 seeds`` where rows have more or fewer."""
+        counts = [len(row.results) for row in self.rows]
+        words = " to ".join(map(str, sorted({min(counts), max(counts)})))
+        return f"{words} seed" + "s" * (words != "1")
 
     @property
     def metric(self) -> str:
