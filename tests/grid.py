@@ -5,6 +5,8 @@ every family. What else a setting does is the same wherever it sits, so that oth
 build, two where only their maths is new.
 """
 
+from pathlib import Path
+
 from families import FAMILIES
 from toys import ToyGate, ToyParallel, ToyPost, ToyPre, ToyPrepared
 
@@ -67,6 +69,9 @@ PLACES |= {
     "vpt-shallow": ("timm-vit", "hf-clip"),
 }
 CELLS = [(family, method) for family in FAMILIES for method in METHODS if family in PLACES.get(method, BUILDS)]
+TABLE = Path(__file__).with_name("refusals.md")
+_lines = TABLE.read_text(encoding="utf-8").splitlines()[4:]
+REFUSED = {tuple(line.removeprefix("| ").split(" | ", 2)[:2]): line for line in _lines}  # test_laws reviews it
 EVERYWHERE = ("arc",)  # in the default tier; of the others one family each there, all of them in test-all
 
 

@@ -5,15 +5,14 @@ import copy
 import pytest
 import torch
 from families import FAMILIES, pristine
-from grid import METHODS
-from test_laws import refusal
+from grid import METHODS, REFUSED
 from toys import ToyGate
 
 import inarch
 from inarch import ARC, LoRA
 
 ONE_EACH = ("arc", "arc-trunk", "lora", "lora-mlp", "fullrank", "toy-gate", "toy-prepared")
-CELLS = [(f, m) for f in ("hf-vit", "timm-vit", "timm-swin", "open_clip") for m in ONE_EACH if refusal(f, m) is None]
+CELLS = [(f, m) for f in ("hf-vit", "timm-vit", "timm-swin", "open_clip") for m in ONE_EACH if (f, m) not in REFUSED]
 CELLS += [("hf-vit", "vlpet"), ("timm-vit", "vlpet-small")]
 CELLS += [("hf-vit", "adaring"), ("hf-clip", "adaring"), ("timm-vit", "adaring-lora"), ("hf-clip", "mma"), ("hf-vit", "fact")]
 CELLS += [("timm-vit", "vpt-deep"), ("hf-vit", "vpt-shallow"), ("timm-vit", "ssf"), ("hf-clip", "repadapter"), ("hf-vit", "adaptformer")]
