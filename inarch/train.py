@@ -179,13 +179,14 @@ def _result(loop: Loop, run: Run, metrics: dict[str, Any]) -> dict[str, Any]:
     job, recipe, card, engine = loop.job, loop.recipe, loop.job.card, loop.engine
     thawed = {*container_of(job.model).scion("default").thawed}
     head = sum(p.numel() * p.element_size() for name, p in job.trained.items() if name in thawed)
-    best = loop.state.best
+    best, lines = loop.state.best, run.lines()
     return {
         "format": 1, "command": provenance.command(), "recipe": _plain(recipe.model_dump()), "method": recipe.method,
         "config": recipe.method_config().fields(), "backbone": card.backbone, "count": card.count,
         "data": job.task.facts(),
         "adapter_bytes": planting(recipe.method_config()).size(run.adapter), "head_bytes": head, "metrics": metrics,
         "epochs": recipe.epochs, "epoch": best.epoch if best else recipe.epochs, "selection": recipe.selection,
+        "train_loss": lines[-1]["loss"] if lines else None,  # mean of the last epoch: whether it fitted at all
         "saved_bytes": loop.kept.bytes, "saved_examples": loop.kept.examples,
         "seconds": round(loop.state.seconds, 3), "skipped_updates": loop.state.skipped, "seed": recipe.seed,
         "versions": provenance.versions(), "commit": provenance.commit(), "finished": provenance.now(),

@@ -3,7 +3,8 @@
     python scripts/make_tables.py           writes            python scripts/make_tables.py --check     says which are stale
 
 WHAT is ``methods`` or ``vl-methods`` (equations from here, numbers counted on the papers' backbones), folders of results, compared
-as ``inarch compare`` does, or ``standing METHOD FOLDER ...``, that method against each other one.
+as ``inarch compare`` does, ``standing METHOD FOLDER ...``, that method against each other one, or ``fitted FOLDER DATA``, training
+losses of one data set beside test scores.
 """
 
 from __future__ import annotations
@@ -115,6 +116,11 @@ def table(what: str) -> str:
 
         _, method, *places = what.split()
         return standing([ROOT / place for place in places], method)
+    if what.startswith("fitted "):
+        from scripts.local_losses import fitted
+
+        _, folder, data = what.split()
+        return fitted(ROOT / folder, data)
     from inarch.compare import compare
 
     folders = [ROOT / path for path in what.split()]

@@ -15,13 +15,15 @@ from inarch.reporting.latex import escaped
 
 
 def test_csv_has_a_line_per_run_that_pandas_reads(tmp_path: Path) -> None:
-    found = of(tmp_path, result(seed=1, saved_bytes=80, saved_examples=4), result(seed=0, data="=1+1"), trial(0.1, 0.5), failure("VeRA"))
+    usual_run = result(seed=1, saved_bytes=80, saved_examples=4, train_loss=0.25)
+    found = of(tmp_path, usual_run, result(seed=0, data="=1+1"), trial(0.1, 0.5), failure("VeRA"))
     lines = list(csv.DictReader(io.StringIO(found.csv())))
     assert [line["status"] for line in lines] == ["finished", "finished", "trial", "failed"]
     odd, usual, tried, lost = lines
     assert odd["data"] == "'=1+1" and usual["data"] == "pets"  # no spreadsheet computes a name
     assert (usual["seed"], usual["score"], usual["saved_bytes_per_example"], usual["lr"], usual["commit"], usual["data_sha256"]) == (
         "1", "0.75", "20.0", "0.01", "c" * 40, "a" * 64)  # fmt: skip
+    assert (usual["train_loss"], odd["train_loss"]) == ("0.25", "")
     assert (tried["score"], tried["val"], lost["score"], lost["reason"], lost["seed"]) == ("", "0.5", "", "out of memory", "2")
 
 

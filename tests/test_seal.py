@@ -27,10 +27,11 @@ def test_a_new_seal_takes_the_place_of_the_old_and_none_is_no_fault(tmp_path):
     check_seal({"score": 0.5}, tmp_path)
 
 
-def test_a_run_seals_its_result_and_says_what_was_kept(tmp_path):
+def test_a_run_seals_its_result_and_says_what_was_kept_and_how_it_fitted(tmp_path):
     run = Run(train(Nursery(tmp_path).recipe(tmp_path / "run", epochs=1)))
     result = run.result()
     assert SEAL in result and result["saved_bytes"] > 0 and result["saved_examples"] == run.recipe().batch_size
+    assert result["train_loss"] == run.lines()[-1]["loss"] > 0
     run.result_file.write_text(run.result_file.read_text().replace('"epochs": 1', '"epochs": 9'))
     with pytest.raises(Corrupt, match=r"result\.json was changed"):
         run.result()

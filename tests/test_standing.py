@@ -1,7 +1,8 @@
-"""Wins, ties and losses of one method, as docs/local-comparison.md tells them."""
+"""Wins, ties and losses of one method, and how well each run fitted, as docs/local-comparison.md tells them."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from finished import put, result
 from test_compare_contests import LINEAR, LORA, SCORES, both
 
 from inarch.errors import ConfigError
+from scripts import local_losses
 from scripts.standing import standing
 
 THEIRS = "LoRA(rank=8)"
@@ -46,3 +48,19 @@ def test_what_lacks_a_data_set_has_no_mean(tmp_path: Path) -> None:
 def test_an_unknown_method_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no method 'arcs'"):
         told(tmp_path, both(), "arcs")
+
+
+def test_losses_stand_beside_scores_of_the_same_run_and_the_best_fit_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = {("arc", 0): (0.5, 0.8), ("arc", 1): (0.25, 0.9), ("lora", 0): (0.1, 0.95), ("lora", 1): (0.2, 0.7)}  # loss, test
+    for (name, seed), (loss, test) in scores.items():
+        put(tmp_path / "kept" / "pets", f"{name}-{seed}.json", result(**(LORA if name == "lora" else {}), seed=seed, test=test))
+        (log := tmp_path / "kept" / "runs" / "pets" / f"{name}-{seed}").mkdir(parents=True)
+        log.joinpath("metrics.jsonl").write_text(f'{{"loss": 9.0}}\n{{"loss": {loss}}}\n')
+        log.joinpath("result.json").touch()
+    losses = local_losses.last_losses(tmp_path / "kept")
+    assert losses == {"pets": {f"{name}-{seed}": loss for (name, seed), (loss, _) in scores.items()}}
+    monkeypatch.setattr(local_losses, "LOSSES", tmp_path)
+    (tmp_path / "kept.json").write_text(json.dumps(losses))
+    _, _, first, second, _, rank = local_losses.fitted(tmp_path / "kept", "pets").splitlines()
+    assert first == f"| {THEIRS} | 0.10 → 95.0 | 0.20 → 70.0 |" and second.endswith("| 0.50 → 80.0 | 0.25 → 90.0 |")
+    assert rank.endswith("over these 4 runs: -0.40.")

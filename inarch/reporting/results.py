@@ -75,6 +75,7 @@ class Result:
     address: str = ""  # the backbone's
     recipe: Mapping[str, Any] = field(default_factory=dict)
     saved: float | None = None  # bytes kept for backward, per example of the first micro-batch; None where the run did not count them
+    train_loss: float | None = None  # mean of the last epoch; None where nothing trained or the run did not say
     sealed: bool = False  # it would show if somebody had changed it
     trial: bool = False  # one of the runs that choose a setting on validation: it leaves the test part alone
 
@@ -147,7 +148,7 @@ def result_of(fields: Mapping[str, Any], path: Path) -> Result:
         commit=str(fields.get("commit")), finished=str(fields.get("finished")),
         sets_seen=names_of(source, path) if "sets_seen" in source else None, shots=shots_of(fields, path),
         name=fields["method"], address=str(backbone.get("address") or recipe.get("backbone")), recipe=recipe,
-        saved=_saved(fields, path), sealed=SEAL in fields, trial=recipe.get("test") is False,
+        saved=_saved(fields, path), train_loss=_train_loss(fields, path), sealed=SEAL in fields, trial=recipe.get("test") is False,
     )
 
 
@@ -181,6 +182,10 @@ def _saved(fields: Mapping[str, Any], path: Path) -> float | None:
     if size < 0 or examples < 0 or (size and not examples):
         raise Corrupt(f"{path}: saved_bytes is {size} for {examples} examples; expected bytes of at least one example")
     return size / examples if examples else 0.0
+
+
+def _train_loss(fields: Mapping[str, Any], path: Path) -> float | None:
+    return None if fields.get("train_loss") is None else float(want(fields, "train_loss", (int, float), path))
 
 
 def _scores(metrics: Mapping[str, Any], path: Path) -> tuple[str, float | None, float | None]:

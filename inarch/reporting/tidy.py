@@ -16,7 +16,7 @@ from inarch.reporting.results import Result
 from inarch.reporting.rows import Row
 
 COLUMNS = ("status", "method", "setting", "data", "data_sha256", "backbone", "backbone_sha256", "image_size", "seed", "metric", "part",
-           "score", "val", "base", "novel", "harmonic", "trained_without_head", "trained_with_head", "adapter_bytes",
+           "score", "val", "base", "novel", "harmonic", "train_loss", "trained_without_head", "trained_with_head", "adapter_bytes",
            "saved_bytes_per_example", "seconds_per_epoch", "epochs", "lr", "hardware", "commit", "finished", "sealed", "reason", "file")
 FORMULA = tuple("=+-@\t\r")  # how a text begins that a spreadsheet would compute
 
@@ -48,7 +48,8 @@ def _of(result: Result, status: str) -> dict[str, Any]:
         "status": status, "method": result.method, "data": result.data, "data_sha256": result.data_sha, "backbone": result.backbone,
         "backbone_sha256": result.backbone_sha, "image_size": result.image_size, "seed": result.seed, "metric": result.metric,
         "part": result.part, "score": result.score, "val": result.val, "base": shots and shots.base, "novel": shots and shots.novel,
-        "harmonic": shots and shots.harmonic, "trained_without_head": result.without_head, "trained_with_head": result.with_head,
+        "harmonic": shots and shots.harmonic, "train_loss": result.train_loss,
+        "trained_without_head": result.without_head, "trained_with_head": result.with_head,
         "adapter_bytes": result.adapter_bytes, "saved_bytes_per_example": result.saved, "seconds_per_epoch": result.epoch_seconds,
         "epochs": result.settings.get("epochs"), "lr": result.settings.get("lr"), "hardware": result.hardware, "commit": result.commit,
         "finished": result.finished, "sealed": result.sealed, "file": result.path,
