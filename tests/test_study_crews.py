@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -74,18 +75,29 @@ class Stopped(LocalCrew):
 
     def __init__(self, number: int) -> None:
         super().__init__(1)
-        self.number, self.left = number, False
+        self.number, self.left, self.sent = number, False, 0
 
     def give(self, job: Job, folder: Path) -> None:
         pass
 
     def wait(self, seconds: float) -> None:
+        self.sent += 1
+        assert self.sent == 1, "the signal did not end it"
         os.kill(os.getpid(), self.number)
 
     def __exit__(self, *problem: object) -> None:
         self.left = True
 
 
+@pytest.fixture
+def listening() -> Iterator[None]:
+    """To Ctrl-C as at a terminal: what a script starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("listening")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, None), (signal.SIGTERM, 143)])
 def test_a_signal_lets_the_workers_go_and_says_that_the_command_goes_on(tmp_path, monkeypatch, number, code):
     """Ctrl-C (the command line makes 130 of it) and SIGTERM alike; nothing of the handler stays behind."""
