@@ -34,7 +34,7 @@ demo: $(VENV)/.demo
 
 # One thread per worker: two workers fill two cores without fighting over them.
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --timeout 600
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
 
 # The site and the notebooks are tests of it too.
 test-slow: $(VENV)/.docs
