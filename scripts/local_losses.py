@@ -11,13 +11,15 @@ import json
 import sys
 from collections import defaultdict
 from pathlib import Path
+from statistics import fmean
 
 from scipy.stats import spearmanr
 
 from inarch import files
 from inarch.reporting import markdown
 from inarch.reporting.gather import read_all
-from inarch.reporting.results import Result
+from inarch.reporting.rows import percent
+from inarch.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 LOSSES = ROOT / "results" / "losses"
@@ -26,26 +28,31 @@ LOSSES = ROOT / "results" / "losses"
 def last_losses(runs: Path) -> dict[str, dict[str, float]]:
     """By data set and name of the run: the mean loss over the images of the last epoch."""
     found: dict[str, dict[str, float]] = defaultdict(dict)
-    for log in sorted(runs.glob("runs/*/*/metrics.jsonl")):
-        if (log.parent / "result.json").exists():
-            found[log.parent.parent.name][log.parent.name] = json.loads(log.read_text("utf-8").splitlines()[-1])["loss"]
+    for folder in sorted(runs.glob("runs/*/*")):
+        run = Run(folder)
+        if run.finished:
+            found[folder.parent.name][folder.name] = run.lines()[-1]["loss"]
     return dict(found)
 
 
 def fitted(folder: Path, data: str) -> str:
     """Every tested run of ``folder`` on ``data``, methods that fit best first: training loss and test score, and how they go together."""
     losses = json.loads((LOSSES / f"{folder.name}.json").read_text("utf-8"))[data]
-    results = [result for result in read_all([folder]).results if result.data == data and not result.trial and result.score is not None]
-    own: dict[str, list[tuple[float, Result]]] = defaultdict(list)
-    for result in sorted(results, key=lambda result: result.seed):
-        own[result.method].append((losses[Path(result.path).stem], result))
-    ordered = sorted(own.items(), key=lambda item: sum(loss for loss, _ in item[1]) / len(item[1]))
-    lines = [[method, *(f"{loss:.2f} → {100 * (result.score or 0):.1f}" for loss, result in runs)] for method, runs in ordered]
-    seeds = sorted({result.seed for result in results})
-    pairs = [(loss, result.score) for runs in own.values() for loss, result in runs]
+    own: dict[str, dict[int, tuple[float, float]]] = defaultdict(dict)  # by method and seed
+    for result in read_all([folder]).results:
+        if result.data == data and not result.trial and result.score is not None:
+            own[result.method][result.seed] = losses[Path(result.path).stem], result.score
+    ordered = sorted(own.items(), key=lambda item: fmean(loss for loss, _ in item[1].values()))
+    seeds = sorted({seed for runs in own.values() for seed in runs})
+    lines = [[method, *(_cell(runs.get(seed)) for seed in seeds)] for method, runs in ordered]
+    pairs = [pair for runs in own.values() for pair in runs.values()]
     rho = spearmanr(*zip(*pairs, strict=True)).statistic
     table = markdown.table([f"{data}: training loss → test, %", *(f"seed {seed}" for seed in seeds)], lines, [False] + [True] * len(seeds))
     return f"{table}\n\nSpearman's rank correlation of loss and test score over these {len(pairs)} runs: {rho:.2f}.\n"
+
+
+def _cell(pair: tuple[float, float] | None) -> str:
+    return "–" if pair is None else f"{pair[0]:.2f} → {percent(pair[1])}"
 
 
 def main(words: list[str]) -> None:
