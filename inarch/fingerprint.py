@@ -133,17 +133,18 @@ class Known:
     digests: deque[tuple[bytes, dict[str, str]]]
 
 
-_KNOWN: dict[Hashable, Known] = {}
+_KNOWN: deque[tuple[tuple[Hashable, ...], frozenset[str], Known]] = deque(maxlen=_KEPT)  # the newest first
 
 
 def _known(model: nn.Module, without: frozenset[str]) -> tuple[Known, list[nn.Parameter]]:
+    """Looked up by comparison: to hash thousands of entries takes longer than to walk the model."""
     structure, tensors = _walk(model)
-    found = _KNOWN.get((structure, without))
-    if found is None:
-        if len(_KNOWN) >= _KEPT:
-            _KNOWN.clear()
-        found = _KNOWN[structure, without] = _learn(_choose(model, tensors, without), tensors)
-    return found, tensors
+    for seen, left_out, known in tuple(_KNOWN):
+        if left_out == without and seen == structure:
+            return known, tensors
+    known = _learn(_choose(model, tensors, without), tensors)
+    _KNOWN.appendleft((structure, without, known))
+    return known, tensors
 
 
 def _learn(chosen: tuple[Chosen, ...], tensors: list[nn.Parameter]) -> Known:
@@ -154,7 +155,7 @@ def _learn(chosen: tuple[Chosen, ...], tensors: list[nn.Parameter]) -> Known:
     return Known(chosen, tuple(one.place for one in chosen), vectors, sampled, deque(maxlen=2))
 
 
-def _walk(model: nn.Module) -> tuple[Hashable, list[nn.Parameter]]:
+def _walk(model: nn.Module) -> tuple[tuple[Hashable, ...], list[nn.Parameter]]:
     """The base's tensors, each once, and a value that is equal for two models of equal modules, names, shapes and ties.
 
     The value is flat: hundreds of small tuples would set off the garbage collector, which takes longer than all the rest.
