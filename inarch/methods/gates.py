@@ -78,7 +78,8 @@ class Small(Gate):
         self.mean = mean
 
     def forward(self, x: Tensor, h: Tensor, i: int, visible: Tensor | None) -> Tensor:
-        opened = torch.sigmoid(F.linear(torch.cat([x, h], dim=-1), self.weight[i], self.bias[i]))
+        of_x, of_h = self.weight[i].chunk(2, dim=-1)  # [X ; H~] w without the copy of both
+        opened = torch.sigmoid(F.linear(x, of_x, self.bias[i]) + F.linear(h, of_h))
         if self.mean == "all" or visible is None:
             return opened.mean(dim=-2, keepdim=True)
         seen = visible[..., None].to(opened.dtype)

@@ -148,7 +148,8 @@ class Gated(Adapter):
         if self.gate is None:
             return changed
         read = changed if self.gate_reads == "changed" else y
-        return self.scale * self.gate(x, read, i, visible) * changed
+        gate = self.gate(x, read, i, visible)
+        return (gate if self.scale == 1 else self.scale * gate) * changed
 
 
 class Parallel(Adapter):
