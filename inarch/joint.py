@@ -107,9 +107,9 @@ class Joint:
         part = self.site.span.linear.part if self.site.span.linear else None
         if part is None:
             return self._after(y, links)
-        k, width = part[0], self.site.width_out
-        mine = self._after(y[..., k * width : (k + 1) * width], links)
-        return torch.cat([y[..., : k * width], mine, y[..., (k + 1) * width :]], dim=-1)
+        rows = list(y.split(self.site.width_out, dim=-1))  # one split: a slice's backward fills a whole y with zeros
+        rows[part[0]] = self._after(rows[part[0]], links)
+        return torch.cat(rows, dim=-1)
 
     def _after(self, y: Tensor, links: list[Link]) -> Tensor:
         read = [(self.residual, self.stream) if link.reads_residual else (self.entered, self.source) for link in links]

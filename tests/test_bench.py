@@ -1,10 +1,12 @@
 """bench: the exact parts (saved bytes, graph, bookkeeping) by equality; no test depends on a time."""
 
 import copy
+import math
 import subprocess
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -145,6 +147,26 @@ def test_rivals_alternate_their_order_and_the_first_repeat_is_dropped():
     found = timing.race(rivals, 2, ticks.append)
     assert "".join(calls) == "abc" "cba" "abc" and ticks == calls
     assert found == {"a": [6, 7], "b": [5, 8], "c": [4, 9]}
+
+
+def test_what_warms_up_runs_in_the_place_of_the_dropped_repeat():
+    calls: list[str] = []
+    rivals, warm = ({name: partial(calls.append, name) for name in names} for names in ("ab", "AB"))
+    timing.race(rivals, 2, lambda what: None, warm=dict(zip("ab", warm.values(), strict=True)))
+    assert "".join(calls) == "AB" "ba" "ab"
+
+
+@pytest.mark.parametrize(("seconds", "repeats"), [(0.0, 3), (45.0, 4), (math.inf, 5)])
+def test_a_repeat_that_would_end_too_late_is_left_out_but_three_are_run(seconds, repeats, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(timing, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def eleven_seconds() -> float:
+        clock[0] += 11
+        return clock[0]
+
+    found = timing.race({"a": eleven_seconds}, 5, lambda what: None, seconds=seconds)
+    assert found["a"] == [22.0 + 11 * k for k in range(repeats)]
 
 
 def test_ratios_are_paired_within_a_repeat():

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from foreign_code import dangers
+from planted_faults import faults
 
 import inarch
 
@@ -163,6 +164,12 @@ def test_every_extra_that_a_message_names_exists() -> None:
     words = {word.value for word in named if isinstance(word, ast.Constant)} | set(EXTRAS.values())
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert len(words) > 4 and words <= extras.keys()
+
+
+def test_every_planted_fault_finds_the_text_that_it_breaks() -> None:
+    """An edit that takes a fault's place away says so at once, not after an hour of other tests."""
+    lost = [fault.name for fault in faults([]) if (ROOT / fault.file).read_text(encoding="utf-8").count(fault.old) != 1]
+    assert not lost
 
 
 def test_pins_lie_in_the_tested_ranges() -> None:

@@ -7,6 +7,7 @@ The first two begin with the same numbers and draw the same dropout, so every lo
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -53,8 +54,9 @@ class Lap:
         return found
 
 
-def against_plain(family: Family, plan: Epoch, base: nn.Module, batch: int, repeats: int, tick: Callable[[str], None]) -> dict[str, Any]:
-    """Measured; raises ``InarchError`` where a loss differs."""
+def against_plain(family: Family, plan: Epoch, base: nn.Module, batch: int, repeats: int, tick: Callable[[str], None],
+                  seconds: float = math.inf) -> dict[str, Any]:
+    """Measured, for about so many ``seconds``; raises ``InarchError`` where a loss differs."""
     batches = [plan.batch(batch, number) for number in range(plan.steps)]
     models = [_drawn(family, base, plan.subject) for _ in range(2)]
     floor = Lap(family, _drawn(family, base, "floor"), batches, [], [])
@@ -63,14 +65,14 @@ def against_plain(family: Family, plan: Epoch, base: nn.Module, batch: int, repe
     kept = [_recorded(family, models[1], prefixes, data) for data in batches]
     recording = time.process_time() - began
     laps = {"plain": Lap(family, models[0], batches, [], []), "kept": Lap(family, models[1], batches, prefixes, kept), "floor": floor}
-    seconds = race(laps, repeats, tick)
+    took = race(laps, repeats, tick, seconds=seconds)
     refuse_unequal(laps["plain"].losses, laps["kept"].losses)
     return {
         "subject": plan.subject, "steps": plan.steps, "first": {prefix.tower: prefix.first for prefix in prefixes},
         "losses_equal": len(laps["kept"].losses),
-        "ratio": asdict(ratio(seconds["kept"], seconds["plain"])), "over_floor": asdict(ratio(seconds["kept"], seconds["floor"])),
+        "ratio": asdict(ratio(took["kept"], took["plain"])), "over_floor": asdict(ratio(took["kept"], took["floor"])),
         "recording_seconds": recording,
-        "seconds": {name: statistics.median(of) for name, of in seconds.items()},
+        "seconds": {name: statistics.median(of) for name, of in took.items()},
         "kept_per_image": kept[0][0].nbytes // batch,
     }
 

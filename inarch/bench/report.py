@@ -22,9 +22,9 @@ _TOP = """# Benchmarks
 
 Written by `inarch bench report` from `results/bench/*.json`; do not edit.
 
-    inarch bench train --models b --json results/bench/train.json      # 10 to 20 minutes on one core; --models ti for a first look
+    inarch bench train --models b --json results/bench/train.json      # 10 minutes on one core; --models ti for a first look
     inarch bench train --family vl --json results/bench/vl.json      # about 7 minutes on one core
-    inarch bench train --family clip --repeats 3 --json results/bench/clip.json      # about 4 minutes on one core
+    inarch bench train --family clip --json results/bench/clip.json      # about 7 minutes on one core
     inarch bench memory --json results/bench/memory.json      # exact; minutes where a CPU has no bf16; --family vl, clip
     inarch bench profile --methods arc --json results/bench/profile.json      # a minute; --family clip, vl
     inarch bench infer --json results/bench/infer.json      # about 4 minutes on one core
@@ -40,8 +40,9 @@ gradients go down to what enters the first of the last eight blocks of each towe
 whole blocks needs none inside that block, so a second row, from the next block on, is the least for those. All other figures are
 ratios to the floor.
 
-**Time**: one process, one thread, CPU seconds, methods interleaved with the order reversed on alternate repeats, first repeat
-dropped, ratios within a repeat, their median (and range). Under about 4 % a difference is not a finding. **Memory**: distinct
+**Time**: one process, one thread, CPU seconds, methods interleaved with the order reversed on alternate repeats after one that warms
+up and is dropped (of training steps: on a single example), ratios within a repeat, their median (and range). Unless told otherwise
+as many repeats as fit into ten minutes a model, 3 to 5. Under about 4 % a difference is not a finding. **Memory**: distinct
 storages that autograd keeps for the backward, parameters and buffers left out, per example (batch 2 minus batch 1) and what does
 not grow with the batch; exact and repeatable. **Blocks**: how many the graph of the loss reaches. Random weights, AdamW, the
 backbone's own dropout off. Vision: 224 px, a head of 100 classes trained in every method. Vision and language: no padding, the

@@ -1,19 +1,20 @@
 """Time on a machine that others use too: CPU seconds of this process, all rivals in one process, ratios within one repeat.
 
-    ratio_k = t_method,k / t_floor,k        k-th repeat; the order of the rivals is reversed on alternate repeats,
-                                            the first repeat is dropped; reported: median, lowest, highest of the ratios
+    ratio_k = t_method,k / t_floor,k        k-th repeat; the order of the rivals is reversed on alternate repeats, one that warms
+                                            up comes first and is dropped; reported: median, lowest, highest of the ratios
 Differences under about 4 % are not findings.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from inarch.errors import ConfigError
 from inarch.training.optimizer import adamw
 
 T = TypeVar("T")
+LEAST = 3  # repeats, however long they take: of fewer there is no median
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,17 @@ class Trainer:
     """One model with AdamW over all that trains, if anything does; a call is one step on the batch behind ``loss``."""
 
     def __init__(self, model: nn.Module, loss: Callable[[], Tensor]) -> None:
-        self.loss = loss
+        self.model, self.loss = model, loss
         trained = [p for p in model.parameters() if p.requires_grad]
         self.optimiser = adamw(trained, lr=1e-4) if trained else None
 
     def __call__(self) -> Step:
+        return self.step(self.loss)
+
+    def step(self, loss: Callable[[], Tensor]) -> Step:
+        """One step on another batch."""
         marks = [time.process_time()]
-        value = self.loss()
+        value = loss()
         marks.append(time.process_time())
         value.backward()
         marks.append(time.process_time())
@@ -72,17 +78,30 @@ class Trainer:
         return Step(*(after - before for before, after in pairwise(marks)))
 
 
-def race(rivals: Mapping[str, Callable[[], T]], repeats: int, tick: Callable[[str], None]) -> dict[str, list[T]]:
-    """``repeats`` results per rival, interleaved; one more repeat comes first and is dropped."""
+def race(rivals: Mapping[str, Callable[[], T]], repeats: int, tick: Callable[[str], None], *,
+         warm: Mapping[str, Callable[[], Any]] | None = None, seconds: float = math.inf) -> dict[str, list[T]]:
+    """``repeats`` results per rival, interleaved; before them one repeat, of ``warm`` if that is given, is dropped.
+
+    ``seconds``: by the clock; a repeat that would end later is left out, but ``LEAST`` are run.
+    """
     results: dict[str, list[T]] = {name: [] for name in rivals}
     order = list(rivals)
-    for repeat in range(repeats + 1):
-        for name in reversed(order) if repeat % 2 else order:
-            result = rivals[name]()
-            if repeat:
-                results[name].append(result)
-            tick(name)
+    _round(warm or rivals, order, tick)
+    began = time.monotonic()
+    for repeat in range(repeats):
+        if repeat >= LEAST and (time.monotonic() - began) * (repeat + 1) / repeat > seconds:
+            break
+        for name, result in _round(rivals, order if repeat % 2 else order[::-1], tick):
+            results[name].append(result)
     return results
+
+
+def _round(rivals: Mapping[str, Callable[[], T]], order: list[str], tick: Callable[[str], None]) -> list[tuple[str, T]]:
+    found = []
+    for name in order:
+        found.append((name, rivals[name]()))
+        tick(name)
+    return found
 
 
 def ratio(mine: list[float], reference: list[float]) -> Ratio:

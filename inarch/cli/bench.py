@@ -21,7 +21,7 @@ def run(
     methods: Annotated[str | None, typer.Option(metavar="A,B", help="Of the family: floor, arc, vlpet-small, ... (default: all).")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Examples per step (default: 8, vl and clip 4).")] = None,
     side: Annotated[int | None, typer.Option(min=16, metavar="PIXELS", help="train, memory of clip: of the images (default: 224).")] = None,
-    repeats: Annotated[int | None, typer.Option(min=1, help="Measured (default: 5, profile 3, import 10, save 30, load 500).")] = None,
+    repeats: Annotated[int | None, typer.Option(min=1, help="Default: 5 (train 3 to 5, profile 3, import 10, save 30, load 500).")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of torch (default: 1).")] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep the measurements there.")] = None,
 ) -> None:
@@ -46,7 +46,7 @@ def run(
         return
     shape = family or "vision", _words(models), _words(methods), batch, side
     ways: dict[str, Callable[[], dict[str, Any]]] = {
-        "train": lambda: _train(*shape, repeats or 5, threads or 1), "memory": lambda: _memory(*shape),
+        "train": lambda: _train(*shape, repeats, threads or 1), "memory": lambda: _memory(*shape),
         "profile": lambda: _profile(*shape, repeats or 3, threads or 1),
         "infer": lambda: _infer(shape[1], batch or 8, repeats or 5, threads or 1), "import": lambda: _import(repeats or 10),
         "check": lambda: _check(repeats or 5), "save": lambda: _save(repeats or 30), "load": lambda: _load(repeats or 500),
@@ -99,8 +99,8 @@ def _mended(count: int, work: Callable[..., dict[str, Any]]) -> dict[str, Any]:
         return work(tick=tick)
 
 
-def _train(family: str, models: list[str] | None, methods: list[str] | None, batch: int | None, side: int | None, repeats: int,
-           threads: int) -> dict[str, Any]:
+def _train(family: str, models: list[str] | None, methods: list[str] | None, batch: int | None, side: int | None,
+           repeats: int | None, threads: int) -> dict[str, Any]:
     from inarch.bench.train import bench_train, steps
 
     return _mended(steps(models, methods, repeats, family), partial(

@@ -118,7 +118,7 @@ class Slices(Adapter):
         down, up, z = given
         h = F.linear(x.unflatten(-1, (self.grid.ins, self.grid.dim)), down).flatten(-2) @ z[i]
         h = F.dropout(h, self.dropout, self.training).unflatten(-1, (self.grid.outs, up.shape[1]))
-        return y + F.linear(h, up).flatten(-2) * self.gain
+        return y + F.linear(h * self.gain, up).flatten(-2)
 
     def affine(self, i: int, given: tuple[Tensor, Tensor, Tensor]) -> Parallel:
         down, up, z = given

@@ -77,7 +77,7 @@ class LoraAdapter(Adapter):
 
     def after(self, x: Tensor, y: Tensor, i: int, given: Any) -> Tensor:
         z = F.linear(F.dropout(x, self.dropout, self.training), self.down[i])
-        return y + F.linear(z, self.up[i]) * self.gain
+        return y + F.linear(z * self.gain, self.up[i])
 
     def affine(self, i: int, given: Any) -> Parallel:
         return Parallel(self.down[i].mT, self.up[i].mT * self.gain)
