@@ -20,7 +20,7 @@ from inarch.data import Splits
 from inarch.errors import Corrupt, Incomplete
 from inarch.reporting import answered, fewshot, mistakes, plots
 from inarch.reporting.page import Block, Gallery, Page, Table, Tile, to_html, to_markdown
-from inarch.reporting.protocol import known, provenance, stated
+from inarch.reporting.protocol import known, pace, provenance, stated
 from inarch.reporting.results import embedded_record, line, mark, result_of
 from inarch.run import Card, Run
 from inarch.tasks.classify import headline
@@ -125,12 +125,11 @@ def _tiles(story: Story) -> tuple[Tile, ...]:
     values = {key: f"{share(scores[key])} {story.mark}".rstrip() for key in TITLES if key in scores}
     numbers = [Tile(f"{story.part} {TITLES[key]}", value, notes.get(key, "")) for key, value in values.items()]
     with_head = f"{count['trainable']:,} with head, {count['percent']:.2f} % of all"
-    seconds, epochs = result["seconds"], result["epochs"]
     return (
         *numbers, *fewshot.tiles(result),
         Tile("numbers trained, without head", f"{count['without_head']:,}", with_head),
         Tile("adapter file", kilobytes(result["adapter_bytes"]), f"the head is {kilobytes(result['head_bytes'])} of it"),
-        Tile("training, per epoch", f"{seconds / max(epochs, 1):.2g} s", f"{epochs} epochs, {seconds:,.0f} s in all"),
+        pace(result),
     )
 
 

@@ -182,7 +182,7 @@ class Tables(HTMLParser):
             self.tables[-1].append([])
         elif tag in ("td", "th"):
             self.tables[-1][-1].append("")
-        self.open = tag in ("td", "th")
+        self.open = self.open or tag in ("td", "th")
 
     def handle_endtag(self, tag):
         self.open = self.open and tag not in ("td", "th")

@@ -10,7 +10,7 @@ from typing import Any
 from inarch.errors import Corrupt
 from inarch.reporting import answers, plots
 from inarch.reporting.page import Block, Gallery, Page, Table, Tile
-from inarch.reporting.protocol import counts, known, optimisation, provenance
+from inarch.reporting.protocol import counts, known, optimisation, pace, provenance
 from inarch.reporting.results import embedded_record, line, mark, results_of
 from inarch.run import Card, Run
 
@@ -91,12 +91,11 @@ def _tiles(told: Told) -> tuple[Tile, ...]:
     found = [_tile(told, task, facts) for task, facts in told.tasks.items()]
     if len(found) > 1:
         found.insert(0, Tile("mean of the tasks", NONE if result["mean"] is None else f"{result['mean']:.1f}", "percent, and CIDEr"))
-    seconds, epochs = result["seconds"], result["epochs"]
     return (
         *found,
         Tile("numbers trained", f"{count['trainable']:,}", f"{count['percent']:.2f} % of all"),
         Tile("adapter file", f"{result['adapter_bytes'] / 1000:,.1f} kB", "projector included"),
-        Tile("training, per epoch", f"{seconds / max(epochs, 1):.2g} s", f"{epochs} epochs, {seconds:,.0f} s in all"),
+        pace(result),
     )
 
 

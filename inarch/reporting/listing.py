@@ -9,6 +9,7 @@ from typing import Any
 from inarch.errors import need
 from inarch.reporting.failures import Failure
 from inarch.reporting.failures import lines as failed_lines
+from inarch.reporting.protocol import duration
 from inarch.reporting.rows import GONE, Row, percent
 from inarch.reporting.shots import Average, averages
 
@@ -33,7 +34,7 @@ COLUMNS: tuple[Column, ...] = (
     ("trained\nwith head", lambda row: f"{row.first.with_head:,}", True),
     ("adapter\nfile", lambda row: size_text(row.adapter_bytes), True),
     ("kept per\nexample", lambda row: size_text(row.saved), True),
-    ("s/epoch", lambda row: GONE if row.epoch_seconds is None else f"{row.epoch_seconds:.2g}", True),
+    ("s/epoch", lambda row: GONE if row.epoch_seconds is None else duration(row.epoch_seconds), True),
 )
 FEW = ("base", "novel", "harmonic\nmean", "other\ndata")  # columns of few-shot runs
 ONCE = {"setting": "", "backbone": "backbone", "px": "image size"}  # columns that move to the caption when all rows agree

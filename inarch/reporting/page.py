@@ -32,12 +32,14 @@ p { margin: .5rem 0; max-width: 46rem; }
 .tile small { display: block; color: var(--quiet); font-size: .82rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .92rem; }
-th, td { text-align: left; vertical-align: top; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); }
+th, td { text-align: left; vertical-align: top; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid var(--line); }
 th { color: var(--quiet); font-weight: 600; }
 th, td { overflow-wrap: break-word; }
 th[scope=row] { white-space: nowrap; }
 thead + tbody th[scope=row] { white-space: normal; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+th.n { white-space: normal; }
+.range { display: block; color: var(--quiet); font-size: .82rem; }
 .plot { display: block; height: auto; margin: .5rem 0 1rem; }
 .shrinks { max-width: 100%; min-width: 34rem; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(10.5rem, 1fr)); gap: .9rem; }
@@ -151,8 +153,13 @@ def _html_table(table: Table) -> str:
 
 
 def _html_row(row: Sequence[str], right: Sequence[bool]) -> str:
-    cells = [f"<td{_n(number)}>{_e(cell)}</td>" for cell, number in zip(row[1:], right[1:], strict=True)]
+    cells = [f"<td{_n(number)}>{_number(cell) if number else _e(cell)}</td>" for cell, number in zip(row[1:], right[1:], strict=True)]
     return f'<th scope="row">{_e(row[0])}</th>{"".join(cells)}'
+
+
+def _number(text: str) -> str:
+    """A range stands under its mean: side by side a dozen of them would push the last columns out of the window."""
+    return re.sub(r" (\[.+\])$", r' <span class="range">\1</span>', _e(text))
 
 
 def _html_picture(png: bytes | None, lines: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from inarch.reporting.page import Block, Code, Table
+from inarch.reporting.page import Block, Code, Table, Tile
 from inarch.reporting.results import SEEN, UNKNOWN, line
 
 if TYPE_CHECKING:
@@ -96,3 +96,14 @@ def provenance(story: Story | Told | Retold) -> tuple[Block, ...]:
     }
     recipe = story.run.recipe_file.read_text(encoding="utf-8")
     return (Table((), tuple(facts.items()), (False, False)), Code("the whole recipe", recipe))
+
+
+def duration(seconds: float) -> str:
+    """Two digits of what takes a moment, whole seconds of what takes minutes."""
+    return f"{seconds:.2g}" if seconds < 99.5 else f"{seconds:,.0f}"
+
+
+def pace(result: Mapping[str, Any]) -> Tile:
+    """How long a run trained."""
+    seconds, epochs = result["seconds"], result["epochs"]
+    return Tile("training, per epoch", f"{duration(seconds / max(epochs, 1))} s", f"{epochs} epochs, {seconds:,.0f} s in all")
