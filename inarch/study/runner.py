@@ -105,8 +105,9 @@ def _work(agenda: Agenda, ledger: Ledger, crew: Crew, board: Board) -> None:
         if outcome is not None:
             trained += float((outcome.result or {}).get("seconds", 0.0))
             _noted(agenda, board, outcome)
+    beside = f" ({1 - trained / board.spent:.1%} beside them)" if board.spent else ""
     board.say(f"{board.finished} runs in {span(time.monotonic() - began)} by {crew.about}; of {span(board.spent)} in runs, "
-              f"{span(trained)} were training steps")
+              f"{span(trained)} were training steps{beside}")
 
 
 def _noted(agenda: Agenda, board: Board, outcome: Outcome) -> None:
