@@ -68,15 +68,16 @@ def checkpointed() -> bool:
 
 def thin(f: Callable[..., Tensor], inputs: Sequence[Optional], *, reads: Sequence[Tensor] = (), sources: Sequence[Source | None] = ()
          ) -> Tensor:
-    """``f(*inputs)``, computed again in backward. ``reads``: trained tensors that ``f`` finds by itself; ``sources``: of the inputs.
+    """``f(*inputs)``, computed again in backward. ``reads``: trained tensors that ``f`` finds by itself; ``sources``: of the inputs,
+    each of which is what its source made, in that width or widened.
 
     ``f`` draws nothing at random and changes nothing.
     """
     if not usable(next((x for x in inputs if x is not None), None)):
         return f(*inputs)
-    known = [source if source is not None and source.made(x) else None for x, source in zip_longest(inputs, sources)]
-    again = [None if source is None else Rebuilder(source, source.left.dtype) for source in known]
-    kept = [x if source is None else source.entered for x, source in zip(inputs, known, strict=True)]
+    known = list(zip_longest(inputs, sources))
+    again = [None if x is None or source is None else Rebuilder(source, x.dtype) for x, source in known]
+    kept = [x if x is None or source is None else source.entered for x, source in known]
     return Thin.apply(f, again, kept, *inputs, *reads)  # type: ignore[no-any-return]
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import inarch
 from inarch import narrow
 from inarch.bench.saved import saved_bytes
-from inarch.methods import ARC, VLPET, LoRA
+from inarch.methods import ARC, VLPET, LoRA, configured
 from inarch.training.recompute import recompute
 
 HALF = torch.bfloat16
@@ -64,6 +64,22 @@ def test_lora_keeps_what_the_norms_left_once_and_in_half(monkeypatch):
 
 
 @pytest.mark.long
+def test_what_is_widened_is_still_known_to_be_made_again(monkeypatch):
+    """What leaves attention, by its projection: two bytes a number fewer in every block but the first, whose attention is in no graph
+    and keeps nothing; and the same gradients to the last bit."""
+    method, tokens = configured("houlsby", {"rank": 4}), UNIT // DIM // 4
+
+    def measured() -> tuple[int, list[Tensor]]:
+        model = grown(method)
+        one, two = (saved_bytes(model, lambda n=n: model(pixels(n)).logits.float().sum()) for n in (1, 2))
+        return two - one, gradients(model)
+
+    found, mine = measured()
+    monkeypatch.setattr("inarch.joint.WriterHook.__call__", lambda self, *args: None)
+    kept, theirs = measured()
+    assert kept - found == (DEPTH - 1) * tokens * DIM * 2 and all(map(torch.equal, mine, theirs))
+
+
 def test_hooks_that_stand_around_see_all_that_is_kept():
     model, seen = grown(METHODS["lora"]), []
     plain = gradients(grown(METHODS["lora"]))

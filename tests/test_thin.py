@@ -11,7 +11,7 @@ from torch import nn
 
 import inarch
 from inarch.bench.saved import saved
-from inarch.methods import configured
+from inarch.methods import LoRA, configured
 from inarch.rebuild import Source, thin, trained
 
 BEHIND = ("vlpet", "vlpet-small", "vlpet-middleX", "vlpet-middleY", "vlpet-none", "vlpet-visible", "vlpet-compacter", "vlpet-lora",
@@ -68,6 +68,20 @@ def test_a_projection_that_trains_or_that_another_edits_is_not_called_again():
     projection.requires_grad_(True)
     FAMILIES["hf-vit"].run(model)
     assert [found is not None for found in seen] == [True, False]
+
+
+def test_another_adapters_edit_of_the_projection_is_seen(monkeypatch):
+    """LoRA on o: the projection called again would forget what was added to its output, so that is kept."""
+    model = copy.deepcopy(pristine("hf-vit"))
+    inarch.graft(model, LoRA(2, ("o",)), name="lora")
+    inarch.graft(model, configured("houlsby", {"rank": 4}), name="houlsby")
+    inarch.use(model, "lora", "houlsby")
+    for parameter in model.inarch.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    found = gradients("hf-vit", model)
+    monkeypatch.setattr("inarch.rebuild.usable", lambda x: False)
+    for name, wanted in gradients("hf-vit", model).items():
+        assert (found[name] - wanted).abs().max() <= 1e-12 * wanted.abs().max().clamp(min=1), name
 
 
 def test_thin_rebuilds_every_input_that_it_is_told_of():
