@@ -117,8 +117,8 @@ class Joint:
             raise CannotGraft(f"{self.site.block}: nothing came through {self.site.span.enter} before {self.site.span.leave}, so what "
                               f"entered {self.site.span.name!r} is unknown; torch.fx traces no hooks of its leaf modules, such as norms")
         axis = self.site.span.axis
-        wrote = self.wrote if axis == -1 and self.wrote is not None and self.wrote.made(y) else None  # before a link widens y
         y = y if axis == -1 else y.movedim(axis, -1)
+        wrote = self.wrote if self.wrote is not None and self.wrote.made(y) else None  # before a link widens y
         new = compose(y, [link.after(x, y, source, wrote) for link, (x, source) in zip(links, read, strict=True)])  # type: ignore[arg-type]
         return new if axis == -1 else new.movedim(-1, axis)
 

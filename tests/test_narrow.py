@@ -63,7 +63,6 @@ def test_lora_keeps_what_the_norms_left_once_and_in_half(monkeypatch):
     assert (copies[1] - copies[0]) - (found[1] - found[0]) == DEPTH * tokens * DIM * (4 * 4 - 2 * 2)
 
 
-@pytest.mark.long
 def test_what_is_widened_is_still_known_to_be_made_again(monkeypatch):
     """What leaves attention, by its projection: two bytes a number fewer in every block but the first, whose attention is in no graph
     and keeps nothing; and the same gradients to the last bit."""
@@ -80,6 +79,7 @@ def test_what_is_widened_is_still_known_to_be_made_again(monkeypatch):
     assert kept - found == (DEPTH - 1) * tokens * DIM * 2 and all(map(torch.equal, mine, theirs))
 
 
+@pytest.mark.long
 def test_hooks_that_stand_around_see_all_that_is_kept():
     model, seen = grown(METHODS["lora"]), []
     plain = gradients(grown(METHODS["lora"]))

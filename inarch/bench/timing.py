@@ -57,7 +57,7 @@ class Trainer:
     """One model with AdamW over all that trains, if anything does; a call is one step on the batch behind ``loss``."""
 
     def __init__(self, model: nn.Module, loss: Callable[[], Tensor]) -> None:
-        self.model, self.loss = model, loss
+        self.loss = loss
         trained = [p for p in model.parameters() if p.requires_grad]
         self.optimiser = adamw(trained, lr=1e-4) if trained else None
 

@@ -12,7 +12,7 @@ import gc
 import math
 import statistics
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -31,7 +31,18 @@ from inarch.bench.timing import Step, Trainer, at_least_one, race, ratio, thread
 Tick = Callable[[str], None]
 PARTS = ("total", "forward", "backward", "optimiser")
 MOST = 5  # repeats, where nothing is said
-SECONDS = {"steps": 360.0, "epoch": 110.0}  # of ten minutes; the rest builds models and counts bytes
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How many repeats, and after how many seconds none is begun any more."""
+
+    repeats: int
+    steps: float = math.inf
+    epoch: float = math.inf
+
+
+TEN_MINUTES = Effort(MOST, steps=360.0, epoch=110.0)  # the rest builds models and counts bytes
 
 
 def bench_train(models: list[str] | None = None, methods: list[str] | None = None, *, family: str = "vision", batch: int | None = None,
@@ -43,14 +54,15 @@ def bench_train(models: list[str] | None = None, methods: list[str] | None = Non
     """
     kind = family_named(family, side)
     models, methods, batch = kind.models(models), kind.chosen(methods), kind.examples if batch is None else batch
-    at_least_one(batch=batch, repeats=MOST if repeats is None else repeats, threads=n_threads)
+    effort = TEN_MINUTES if repeats is None else Effort(repeats)
+    at_least_one(batch=batch, repeats=effort.repeats, threads=n_threads)
     settings = {"batch": batch, "threads": n_threads, **kind.settings}
     if kind.tell is not None:
         settings |= {"short": SHORT, "long": LONG}
     about, entries = {"family": family, **circumstances()}, {}
     with threads(n_threads):
         for model in models:
-            found = _one(kind, model, methods, batch, repeats, tick)
+            found = _one(kind, model, methods, batch, effort, tick)
             entries[model] = entry = {**about, **found, "settings": {"repeats": len(found["methods"]["floor"]["steps"]), **settings}}
             if kind.goals:
                 entry["goals"] = judged(kind.goals, model, entry)
@@ -69,32 +81,32 @@ def measures_epoch(kind: Family, methods: list[str]) -> bool:
     return kind.epoch is not None and kind.epoch.subject in methods
 
 
-def _one(kind: Family, model: str, methods: list[str], batch: int, repeats: int | None, tick: Tick) -> dict[str, Any]:
+def _one(kind: Family, model: str, methods: list[str], batch: int, effort: Effort, tick: Tick) -> dict[str, Any]:
     address = kind.sizes[model].address
     base = kind.base(address)
     ready = {name: kind.prepared(base, name) for name in methods}
     rows = {name: memory_of(kind, subject, kind.batch) for name, subject in ready.items()}
-    times = _raced(kind, ready, batch, repeats, tick)
+    times = _raced(kind, ready, batch, effort, tick)
     for name, row in rows.items():
         row |= _time(times[name], times["floor"])
         row["saved_ratio"] = row["saved_per_image"] / rows["floor"]["saved_per_image"]
         if kind.goals:
             row["saved_batch_ratio"] = whole(row, batch) / whole(rows["floor"], batch)
     if kind.tell is not None:
-        for name, told_of in told(kind, ready, batch, repeats or MOST, tick).items():
+        for name, told_of in told(kind, ready, batch, effort.repeats, tick).items():
             rows[name]["generation"] = told_of
     found: dict[str, Any] = {"backbone": address, "methods": rows}
     if kind.epoch is not None and measures_epoch(kind, methods):
-        seconds = SECONDS["epoch"] if repeats is None else math.inf
-        found["prefix"] = against_plain(kind, kind.epoch, base, batch, repeats or MOST, tick, seconds)
+        found["prefix"] = against_plain(kind, kind.epoch, base, batch, effort.repeats, tick, effort.epoch)
     return found
 
 
-def _raced(kind: Family, ready: dict[str, nn.Module], batch: int, repeats: int | None, tick: Tick) -> dict[str, list[Step]]:
+def _raced(kind: Family, ready: dict[str, nn.Module], batch: int, effort: Effort, tick: Tick) -> dict[str, list[Step]]:
     """Warmed up on one example: optimizers have their moments, PyTorch its kernels; counting bytes has run every forward already."""
-    trainers = {name: Trainer(subject, partial(kind.loss, subject, kind.batch(batch))) for name, subject in ready.items()}
-    warm = {name: partial(trainer.step, partial(kind.loss, trainer.model, kind.batch(1))) for name, trainer in trainers.items()}
-    return race(trainers, repeats or MOST, tick, warm=warm, seconds=SECONDS["steps"] if repeats is None else math.inf)
+    data, one = kind.batch(batch), kind.batch(1)
+    trainers = {name: Trainer(subject, partial(kind.loss, subject, data)) for name, subject in ready.items()}
+    warm = {name: partial(trainers[name].step, partial(kind.loss, subject, one)) for name, subject in ready.items()}
+    return race(trainers, effort.repeats, tick, warm=warm, seconds=effort.steps)
 
 
 def _time(mine: list[Step], floor: list[Step]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ FAULTS = [
     Fault("what was widened is no longer known", "inarch/joint.py", "self.wrote.made(y) else None", "False else None",
           "tests/test_narrow.py -k widened_is_still_known"),
     Fault("an edited projection is made again without the edit", "inarch/joint.py",
-          "wrote = self.wrote if axis == -1 and self.wrote is not None and self.wrote.made(y) else None", "wrote = self.wrote",
+          "wrote = self.wrote if self.wrote is not None and self.wrote.made(y) else None", "wrote = self.wrote",
           f"{THIN} -k edit_of_the_projection"),
     Fault("a block that runs again keeps what only its first run knew", "inarch/joint.py", "self.last.made(x) and not checkpointed()",
           "self.last.made(x)", "tests/test_recompute.py -k every_library"),
