@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 SLOW := real or compile or dist or long
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Hundreds of processes import the same modules here: compile each once, also where the environment says not to keep it.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-all table reliability test-slow faults campaign wheel lint bench docs test-hub clean help
 

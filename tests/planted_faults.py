@@ -2,18 +2,20 @@
 
     python tests/planted_faults.py [PART ...]     each fault in a copy of the checkout; exit 1 if one goes unnoticed
 
-The faults are in tests/planted/, one file per part of the house. This process imports the libraries that all tests need and nothing of
-inarch; each fault is played by a fork of it, which imports the broken copy.
+The faults are in tests/planted/, one file per part of the house. This process imports the libraries that all tests need and forgets what
+is of inarch; each fault is played by a fork of it, which imports the broken copy.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import pkgutil
 import shutil
 import sys
 import tempfile
+import time
 import traceback
 from pathlib import Path
 
@@ -23,8 +25,9 @@ from planted import Fault
 ROOT = Path(__file__).resolve().parents[1]
 TIERS = "not real and not compile and not dist and not gpu and not hub"  # the default one and what takes seconds
 AT_ONCE = 2
+LEFT = (".git", ".venv", ".*_cache", ".hypothesis", "runs", "results", "*.egg-info")
 QUIET = "ignore::pytest.PytestAssertRewriteWarning"  # what is imported before the fork
-LIBRARIES = ("pytest", "numpy", "safetensors.torch", "transformers", "timm", "pydantic", "accelerate", "PIL.Image")
+LIBRARIES = ("pytest", "safetensors.torch", "pydantic", "accelerate", "PIL.Image", "hypothesis", "families")
 
 
 def faults(parts: list[str]) -> list[Fault]:
@@ -36,20 +39,28 @@ def faults(parts: list[str]) -> list[Fault]:
 
 
 def preload() -> None:
-    """What is the same in every copy; ``inarch`` itself mends torchvision where it must, and is forgotten again."""
+    """What is the same in every copy: the tests' models bring their libraries, and what is of the checkout is forgotten again."""
     sys.path.insert(0, str(ROOT))
     importlib.import_module("inarch.backbones.torchvision").mend_torchvision()
+    before = set(sys.modules)
     for name in LIBRARIES:
         importlib.import_module(name)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "inarch"]:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "inarch" or (name not in before and ours(name))]:
         del sys.modules[name]
     sys.path.remove(str(ROOT))
+    gc.collect()
+    gc.freeze()  # a fork's collector walks over the fork's own objects only
+
+
+def ours(name: str) -> bool:
+    """Whether a module is one of the tests' own."""
+    return Path(getattr(sys.modules[name], "__file__", None) or "/").is_relative_to(ROOT / "tests")
 
 
 def plant(fault: Fault, place: Path) -> Path:
     """A copy of the checkout that has the fault, whose text must still be there to break."""
     copy = place / "inarch"
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "results", "*.egg-info"), copy_function=same)
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*LEFT), copy_function=same)
     broken = copy / fault.file
     text = broken.read_text()
     if text.count(fault.old) != 1:
@@ -94,7 +105,7 @@ def play(fault: Fault, place: Path) -> int:
 
 
 def main() -> int:
-    waiting, noticed = faults(sys.argv[1:]), {}
+    waiting, noticed, took = faults(sys.argv[1:]), {}, {}
     order = list(waiting)
     preload()
     running: dict[int, tuple[Fault, Path]] = {}
@@ -102,13 +113,15 @@ def main() -> int:
         while waiting or running:
             while waiting and len(running) < AT_ONCE:
                 fault, place = waiting.pop(0), Path(tempfile.mkdtemp(dir=root))
+                took[fault.name] = -time.monotonic()
                 running[play(fault, place)] = (fault, place)
             child, status = os.wait()
             fault, place = running.pop(child)
+            took[fault.name] += time.monotonic()
             noticed[fault.name] = judged(fault, os.waitstatus_to_exitcode(status), place)
             shutil.rmtree(place)
     for fault in order:
-        print(f"{'caught' if noticed[fault.name] else 'MISSED'}  {fault.name}")
+        print(f"{'caught' if noticed[fault.name] else 'MISSED'} {took[fault.name]:5.1f} s  {fault.name}")
     print(f"{sum(noticed.values())} passed, {len(noticed) - sum(noticed.values())} failed")
     return 0 if all(noticed.values()) else 1
 
