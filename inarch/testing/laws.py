@@ -54,11 +54,22 @@ def _base_output(stock: Stock, flags: tuple[bool, ...]) -> Tensor:
 
 def refusal(stock: Stock, method: Method) -> str | None:
     """Why the method cannot be grafted there; None where it can."""
+    model = _spare(stock)
     try:
-        inarch.graft(copy.deepcopy(pristine(stock)), method)
+        inarch.graft(model, method)
+        inarch.ungraft(model)
     except CannotGraft as reason:
         return str(reason)
+    except BaseException:
+        _spare.cache_clear()  # it may stand half grafted
+        raise
     return None
+
+
+@lru_cache(1)
+def _spare(stock: Stock) -> nn.Module:
+    """For grafts that are taken off at once, or refused: neither leaves anything behind."""
+    return copy.deepcopy(pristine(stock))
 
 
 def shake(model: nn.Module) -> None:
