@@ -207,6 +207,8 @@ def _taken(values: list[Tensor]) -> list[Tensor]:
 
 
 def _taken_of(value: Tensor) -> Tensor:
+    if value.is_floating_point() and value.dtype.itemsize == 1:
+        value = value.view(torch.uint8)  # nothing can be picked out of eight-bit floats
     return torch.take(value, torch.from_numpy(_picks(value.numel())).to(value.device))
 
 

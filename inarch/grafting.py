@@ -14,6 +14,7 @@ from inarch.adapter import Built, Method
 from inarch.container import MERGED, Container, Scion, container_of
 from inarch.errors import CannotGraft, ConfigError
 from inarch.joint import Joint, Link
+from inarch.packed import packed
 from inarch.ports import Stack
 from inarch.switching import disabled, use
 from inarch.wiring import attach, detach, watch
@@ -64,7 +65,11 @@ def graft(
 
 def thawed_by(model: nn.Module, method: Method, wish: Sequence[str]) -> dict[str, nn.Parameter]:
     """Base parameters that train beside the adapters, by name: the method's, those of ``wish``, and what the backbone always trains."""
-    return roles.resolve(model, (*method.thaws, *wish), roles.always(model))
+    found = roles.resolve(model, (*method.thaws, *wish), roles.always(model))
+    for name, parameter in found.items():
+        if kind := packed(parameter):
+            raise CannotGraft(f"{name} is quantised ({kind}) and cannot train; thaw what is not, or make the base plain")
+    return found
 
 
 def settled(model: nn.Module, method: Method) -> Method:

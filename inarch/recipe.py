@@ -132,6 +132,7 @@ class Recipe(BaseModel):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["fp32", "bf16", "fp16", "fp64"] = "fp32"  # [4.1]; fp64 is for checks
     half_base: bool = False  # frozen matrices stored in the half of precision too; what trains stays fp32
+    quantised_base: Literal["int8", "fp8"] | None = None  # frozen linear layers stored in eight bits, by torchao; None: as they come
     workers: FromZero = 0  # processes that read images
     threads: FromZero = 0  # of torch; 0: as it chooses
     eval_batch_size: Whole = 256  # [4.1]

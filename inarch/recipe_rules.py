@@ -127,6 +127,10 @@ def contradictions(recipe: Recipe, where: str) -> None:
         "half_base stores frozen matrices as precision='bf16' or 'fp16' computes; choose one of them":
             recipe.half_base and recipe.precision not in ("bf16", "fp16"),
         "half_base needs a frozen base; method='full' trains all of it": recipe.half_base and recipe.method == "full",
+        "half_base and quantised_base are two ways to store a frozen base; choose one": recipe.half_base and bool(recipe.quantised_base),
+        "quantised_base needs a frozen base; method='full' trains all of it": bool(recipe.quantised_base) and recipe.method == "full",
+        "quantised_base widens to what precision computes in, fp32, bf16 or fp16; precision='fp64' is for checks of a whole base":
+            bool(recipe.quantised_base) and recipe.precision == "fp64",
         "cache_folder and cache_dtype need cache_features": bool(recipe.cache_folder or recipe.cache_dtype) and not recipe.cache_features,
     }
     for reason, holds in {**wrong, **_of_two_towers(recipe)}.items():

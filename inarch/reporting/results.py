@@ -36,7 +36,7 @@ LATER: dict[str, Any] = {"limit": 0, "tasks": [], "visual_tokens": None, "beams"
                          "templates": ["a photo of a {}."], "transfer": [], "names_per_update": 0, "keep_text": 0.0, "keep_image": 0.0,
                          "keep_logits": 0.0, "keep_scale": 0.0, "probe": "off", "probe_share": 0.3, "least_updates": 0,
                          "most_updates": 0, "warmup_lr": None, "optimizer": "adamw", "split_seed": None, "cache_dtype": None,
-                         "half_base": False}
+                         "half_base": False, "quantised_base": None}
 SUFFIXES = (".npz", ".csv", ".jsonl", ".ndjson")
 
 

@@ -19,7 +19,7 @@ from inarch.recipe import FREE, Recipe
 from inarch.reporting.results import LATER
 
 PLACES = frozenset(("data", "backbone", "out", "device", "threads", "eval_batch_size"))  # what a key does not hold as it stands
-SINCE = {name: LATER[name] for name in ("cache_dtype", "half_base")}  # younger than kept comparisons: so, they leave a key as it was
+SINCE = {name: LATER[name] for name in ("cache_dtype", "half_base", "quantised_base")}  # younger than kept comparisons: a key is as it was
 Kind = Literal["trial", "seed"]
 
 

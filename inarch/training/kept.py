@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from inarch.packed import plain
+
 
 @dataclass
 class Kept:
@@ -22,15 +24,20 @@ class Kept:
     storages: dict[int, torch.UntypedStorage] = field(default_factory=dict, repr=False)
 
     def pack(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        self.storages[storage.data_ptr()] = storage  # held, so that no address is used twice
+        self.storages |= _storages(tensor)  # held, so that no address is used twice
         return tensor
+
+
+def _storages(tensor: Tensor) -> dict[int, torch.UntypedStorage]:
+    """By address; a quantised tensor has several."""
+    found = [part.untyped_storage() for part in plain(tensor)]
+    return {storage.data_ptr(): storage for storage in found}
 
 
 @contextmanager
 def counted(model: nn.Module) -> Iterator[Kept]:
     """Counts what a forward of ``model`` inside keeps for its backward."""
-    owned = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers()]}
+    owned = {address for t in [*model.parameters(), *model.buffers()] for address in _storages(t)}
     kept = Kept()
     with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
         yield kept

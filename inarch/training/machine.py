@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from inarch.errors import ConfigError, InarchError, need
+from inarch.packed import packed
 from inarch.recipe import Recipe
 
 WHOLE = frozenset({"full", "bitfit"})
@@ -32,12 +33,16 @@ def accelerator(recipe: Recipe) -> Any:
     precision = recipe.precision if recipe.precision in ("bf16", "fp16") else "no"
     # the frozen base never changes, so its buffers need no sync; a base trained as a whole may hold tensors that nothing reads
     joined = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=recipe.method.lower() in WHOLE)
-    return Accelerator(cpu=recipe.device == "cpu", mixed_precision=precision, log_with=[*recipe.report_to] or None,
+    # without a GPU accelerate joins the processes of a launcher only where it is told that they have none
+    cpu = recipe.device == "cpu" or (recipe.device == "auto" and not torch.accelerator.is_available())
+    return Accelerator(cpu=cpu, mixed_precision=precision, log_with=[*recipe.report_to] or None,
                        project_dir=str(recipe.folder()), kwargs_handlers=[joined])
 
 
 def prepared(engine: Any, net: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, Any]:
-    """Net and optimizer as the engine runs them."""
+    """Net and optimizer as the engine runs them; a quantised base is not sent, every process made it of the same files."""
+    if stored := [name for name, parameter in net.named_parameters() if packed(parameter)]:
+        nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(net, stored)
     with warnings.catch_warnings():  # the successor that torch names still sends every buffer once
         warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
         return engine.prepare(net, optimizer)

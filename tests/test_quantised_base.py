@@ -1,0 +1,139 @@
+"""Frozen linear layers in eight bits by a word in the recipe: the run learns, is resumed and rebuilt as it was, and says what cannot be."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from families import FAMILIES
+from nursery import Nursery
+from test_behind import outcome
+from test_half_base import SMALL, VISION
+from test_train_dist import far, launch, weights
+from test_train_resume import stopped
+from torch import nn
+from torch.nn import functional as F
+
+import inarch
+from inarch import backbones
+from inarch.eight_bits import quantise
+from inarch.errors import CannotGraft, ConfigError, Mismatch, MissingExtra
+from inarch.evaluate import rebuild, table_logits
+from inarch.packed import packed
+from inarch.recipe import Recipe
+from inarch.tasks.classification import read_data
+from inarch.train import train
+from inarch.training.job import grafted
+
+KINDS = ("int8", "fp8")
+
+
+@pytest.fixture(scope="module")
+def nursery(tmp_path_factory) -> Nursery:
+    return Nursery(tmp_path_factory.mktemp("nursery"))
+
+
+@pytest.fixture
+def torchao():
+    return pytest.importorskip("torchao", reason="torchao is not installed; tests/test_torchao.py brings it")
+
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # torchao's own
+
+
+def linears(model: nn.Module) -> dict[str, bool]:
+    """Path of every linear layer of the base -> whether it is quantised."""
+    return {path: bool(packed(module.weight)) for path, module in model.named_modules()
+            if isinstance(module, nn.Linear) and not path.startswith("inarch.")}
+
+
+@pytest.mark.parametrize("settings", [{}, {"precision": "bf16"}, {"recompute": True},
+                                      {"cache_features": False}])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_learns_about_what_it_learns_over_a_whole_base_and_is_rebuilt_to_the_bit(torchao, nursery, tmp_path, kind, settings):
+    runs = {base: train(nursery.recipe(tmp_path / str(base), quantised_base=base, **settings)) for base in (kind, None)}
+    losses = {base: outcome(run)[0] for base, run in runs.items()}
+    assert losses[kind] != losses[None] and losses[kind] == pytest.approx(losses[None], rel=0.05)
+    rebuilt = rebuild(runs[kind])
+    assert {path: is_so for path, is_so in linears(rebuilt.net.model).items() if not is_so} == {"classifier": False}
+    table = read_data(rebuilt.recipe, rebuilt.recipe.data).test
+    assert np.array_equal(table_logits(rebuilt, table, 8), outcome(runs[kind])[1])
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(torchao, nursery, tmp_path):
+    whole = train(nursery.recipe(tmp_path / "whole", quantised_base="int8"))
+    recipe = nursery.recipe(tmp_path / "stopped", quantised_base="int8")
+    assert stopped(recipe, 3) == 130
+    again = train(recipe, resume=True)
+    assert outcome(again)[0] == outcome(whole)[0] and np.array_equal(outcome(again)[1], outcome(whole)[1])
+
+
+@pytest.mark.dist
+def test_two_processes_learn_what_one_does(torchao, nursery, tmp_path):
+    one = train(nursery.recipe(tmp_path / "one", quantised_base="int8", batch_size=7))
+    ended = launch(nursery.recipe(tmp_path / "two", quantised_base="int8", batch_size=7))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert far(weights(tmp_path / "two"), weights(one)) < 1e-4
+
+
+@pytest.mark.parametrize("name", VISION)
+def test_every_method_takes_it_and_computes_with_the_widened_weights(torchao, nursery, name):
+    """Logits are those of a base whose weights are what the eight bits stand for; every gradient is there, in fp32."""
+    recipe = Recipe.parse({"data": nursery.data, "backbone": nursery.vit, "method": name, "set": SMALL.get(name, {}),
+                           "quantised_base": "int8"})
+    model, twin = (backbones.load(nursery.vit, classes=3).model for _ in range(2))
+    grafted(recipe, model)
+    for path, module in twin.named_modules():
+        if linears(model).get(path):
+            module.weight.data = model.get_submodule(path).weight.dequantize()
+    grafted(recipe.model_copy(update={"quantised_base": None}), twin)
+    pixels = torch.randn(2, 3, 16, 16)
+    logits = backbones.logits(model, pixels)
+    assert torch.allclose(logits, backbones.logits(twin, pixels), atol=1e-5)
+    F.cross_entropy(logits, torch.tensor([0, 2])).backward()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    assert all(p.dtype == torch.float32 for p in trained) and any(p.grad is not None for p in trained)
+
+
+def test_its_adapter_belongs_to_the_base_as_it_was_stored(torchao, nursery, tmp_path):
+    run = train(nursery.recipe(tmp_path / "run", quantised_base="int8"))
+    plain = backbones.load(nursery.vit, classes=3).model
+    with pytest.raises(Mismatch, match="a quantised base is recognised by its source"):
+        inarch.load(plain, run)
+    assert not hasattr(plain, "inarch")
+    inarch.load(quantise(backbones.load(nursery.vit, classes=3).model, "int8"), run)
+
+
+def test_what_is_shared_or_always_trains_is_left_whole(torchao):
+    found = linears(quantise(FAMILIES["vl-bart"].model().float(), "int8"))
+    assert sum(found.values()) > 20
+    assert {path for path, is_so in found.items() if not is_so} == {"language.lm_head", "visual.feature", "visual.box"}
+
+
+def test_what_is_quantised_cannot_be_thawed(torchao, nursery):
+    model = quantise(backbones.load(nursery.vit, classes=3).model, "int8")
+    with pytest.raises(CannotGraft, match=r"weight is quantised \(Int8Tensor\) and cannot train"):
+        inarch.graft(model, inarch.ARC(rank=2), thaw="all")
+    inarch.graft(model, inarch.ARC(rank=2), thaw=("head", "norms", "biases"))
+
+
+@pytest.mark.parametrize(("settings", "said"), [
+    ({"precision": "fp64"}, "checks of a whole base"), ({"method": "full"}, "needs a frozen base"), ({"quantised_base": "int4"}, "int8"),
+    ({"precision": "bf16", "half_base": True}, "choose one")])
+def test_contradictions_are_refused(nursery, tmp_path, settings, said):
+    with pytest.raises(ConfigError, match=said):
+        nursery.recipe(tmp_path, **{"quantised_base": "int8"} | settings)
+
+
+def test_the_extra_is_named_where_it_is_absent(nursery, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchao", None)
+    model = backbones.load(nursery.vit, classes=3).model
+    with pytest.raises(MissingExtra, match=r"inarch\[quant\]"):
+        quantise(model, "int8")
+
+
+def test_another_kind_and_a_base_without_linears_are_refused(nursery):
+    with pytest.raises(ConfigError, match="'nf4'; there are int8, fp8"):
+        quantise(backbones.load(nursery.vit, classes=3).model, "nf4")
