@@ -8,7 +8,7 @@ from torch import nn
 from transformers import ViTConfig, ViTForImageClassification
 
 import inarch
-from inarch.errors import CannotFold, Mismatch
+from inarch.errors import CannotFold, CannotGraft, Mismatch
 
 X = torch.linspace(-1, 1, 2 * 3 * 16 * 16).view(2, 3, 16, 16)
 
@@ -74,6 +74,12 @@ def test_a_graft_trains_and_its_file_comes_back_on_the_same_base_alone(quantised
 def test_the_width_is_what_the_linear_says(quantised):
     stacks = inarch.graft(quantised, inarch.ARC(rank=4)).inarch.scion("default").stacks
     assert [stack.name for stack in stacks] == ["vision_attn_32", "vision_mlp_32"]
+
+
+def test_what_is_quantised_cannot_be_thawed(quantised):
+    with pytest.raises(CannotGraft, match=r"weight is quantised \((uint8|Int8Tensor)\) and cannot train"):
+        inarch.graft(quantised, inarch.ARC(rank=4), thaw="all")
+    inarch.graft(quantised, inarch.ARC(rank=4), thaw=("head", "norms", "biases"))
 
 
 def test_merging_is_refused_and_changes_nothing(quantised):

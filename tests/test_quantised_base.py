@@ -7,7 +7,9 @@ import sys
 import numpy as np
 import pytest
 import torch
+from chatter import Chatter
 from families import FAMILIES
+from matching_run import Field
 from nursery import Nursery
 from test_behind import outcome
 from test_half_base import SMALL, VISION
@@ -19,10 +21,11 @@ from torch.nn import functional as F
 import inarch
 from inarch import backbones
 from inarch.eight_bits import quantise
-from inarch.errors import CannotGraft, ConfigError, Mismatch, MissingExtra
+from inarch.errors import ConfigError, Mismatch, MissingExtra
 from inarch.evaluate import rebuild, table_logits
 from inarch.packed import packed
 from inarch.recipe import Recipe
+from inarch.run import Run
 from inarch.tasks.classification import read_data
 from inarch.train import train
 from inarch.training.job import grafted
@@ -60,6 +63,16 @@ def test_a_run_learns_about_what_it_learns_over_a_whole_base_and_is_rebuilt_to_t
     assert {path: is_so for path, is_so in linears(rebuilt.net.model).items() if not is_so} == {"classifier": False}
     table = read_data(rebuilt.recipe, rebuilt.recipe.data).test
     assert np.array_equal(table_logits(rebuilt, table, 8), outcome(runs[kind])[1])
+
+
+@pytest.mark.parametrize("kind", ["bart", "t5", "towers"])
+def test_text_is_learned_and_towers_are(torchao, tmp_path, kind):
+    """Two towers and two that generate: about the losses of a whole base, and what is rebuilt is quantised again."""
+    world = Field(tmp_path) if kind == "towers" else Chatter(tmp_path, kind)
+    runs = {base: train(world.recipe(tmp_path / str(base), quantised_base=base)) for base in ("int8", None)}
+    losses = {base: [line["loss"] for line in Run(run).lines()] for base, run in runs.items()}
+    assert losses["int8"] != losses[None] and losses["int8"] == pytest.approx(losses[None], rel=0.1)
+    assert sum(linears(rebuild(runs["int8"]).net.model).values()) > 8
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(torchao, nursery, tmp_path):
@@ -110,13 +123,6 @@ def test_what_is_shared_or_always_trains_is_left_whole(torchao):
     found = linears(quantise(FAMILIES["vl-bart"].model().float(), "int8"))
     assert sum(found.values()) > 20
     assert {path for path, is_so in found.items() if not is_so} == {"language.lm_head", "visual.feature", "visual.box"}
-
-
-def test_what_is_quantised_cannot_be_thawed(torchao, nursery):
-    model = quantise(backbones.load(nursery.vit, classes=3).model, "int8")
-    with pytest.raises(CannotGraft, match=r"weight is quantised \(Int8Tensor\) and cannot train"):
-        inarch.graft(model, inarch.ARC(rank=2), thaw="all")
-    inarch.graft(model, inarch.ARC(rank=2), thaw=("head", "norms", "biases"))
 
 
 @pytest.mark.parametrize(("settings", "said"), [

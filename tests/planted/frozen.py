@@ -4,6 +4,8 @@ from planted import Fault
 
 CACHE = "tests/test_cache_folder.py"
 FAULTS = [
+    Fault("a quantised weight is thawed", "inarch/grafting.py", "        if kind := packed(parameter):", "        if kind := False:",
+          "tests/test_packed.py -k thawed"),
     Fault("rows of one frozen net serve another", "inarch/training/shelf.py", '"fingerprint": self.fingerprint',
           '"fingerprint": ""', f"{CACHE} -k another_backbone"),
     Fault("stored rows are not compared with the net", "inarch/training/shelf.py",
