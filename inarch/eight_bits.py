@@ -1,6 +1,7 @@
 """Frozen linear layers stored in eight bits, a quarter of fp32, by torchao: what a graft stands on, whatever its method.
 
     W = s q       q: int8 or fp8, one s per output channel; products in the width of what comes in
+    y = x Wᵀ + b,    dL/dx = dL/dy W          W is made again in backward: kept, it would be the base in fp32 once more
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from inarch import roles
 from inarch.errors import ConfigError, need
@@ -34,7 +37,31 @@ def quantise(model: nn.Module, kind: Literal["int8", "fp8"]) -> nn.Module:
         raise ConfigError(f"{type(model).__name__} has no frozen linear layers to store as {kind}; leave quantised_base out")
     torchao = _torchao()
     torchao.quantize_(model, getattr(torchao, EIGHT_BITS[kind])(), filter_fn=lambda module, path: path in chosen)
+    for path in chosen:
+        model.get_submodule(path).__class__ = Quantised
     return model
+
+
+class Quantised(nn.Linear):
+    """A linear layer whose weight is quantised and frozen; its bias may train."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = _Product.apply(x, self.weight)
+        return y if self.bias is None else y + self.bias.to(y.dtype)
+
+
+class _Product(torch.autograd.Function):
+    """``[..., in] -> [..., out]``; keeps nothing but the weight as it is stored."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        return F.linear(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (weight,) = ctx.saved_tensors
+        return grad @ weight.dequantize().to(grad.dtype), None
 
 
 def _linears(model: nn.Module) -> set[str]:

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 import inarch
 from inarch import backbones
+from inarch.bench.saved import saved_bytes
 from inarch.eight_bits import quantise
 from inarch.errors import ConfigError, Mismatch, MissingExtra
 from inarch.evaluate import rebuild, table_logits
@@ -108,6 +109,17 @@ def test_every_method_takes_it_and_computes_with_the_widened_weights(torchao, nu
     F.cross_entropy(logits, torch.tensor([0, 2])).backward()
     trained = [p for p in model.parameters() if p.requires_grad]
     assert all(p.dtype == torch.float32 for p in trained) and any(p.grad is not None for p in trained)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_keeps_what_it_keeps_over_a_whole_base(torchao, nursery, kind):
+    """Not one widened weight: they would be the base in fp32 once more."""
+    kept = []
+    for base in (kind, None):
+        model = backbones.load(nursery.vit, classes=3).model
+        grafted(nursery.recipe("nowhere", quantised_base=base), model)
+        kept.append(saved_bytes(model, lambda model=model: backbones.logits(model, torch.zeros(2, 3, 16, 16)).sum()))
+    assert kept[0] == kept[1]
 
 
 def test_its_adapter_belongs_to_the_base_as_it_was_stored(torchao, nursery, tmp_path):
