@@ -46,11 +46,11 @@ class Quantised(nn.Linear):
     """A linear layer whose weight is quantised and frozen; its bias may train."""
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = _Product.apply(x, self.weight)
+        y: Tensor = Product.apply(x, self.weight)
         return y if self.bias is None else y + self.bias.to(y.dtype)
 
 
-class _Product(torch.autograd.Function):
+class Product(torch.autograd.Function):
     """``[..., in] -> [..., out]``; keeps nothing but the weight as it is stored."""
 
     @staticmethod

@@ -16,12 +16,13 @@ from test_half_base import SMALL, VISION
 from test_train_dist import far, launch, weights
 from test_train_resume import stopped
 from torch import nn
+from torch.autograd import gradcheck
 from torch.nn import functional as F
 
 import inarch
 from inarch import backbones
 from inarch.bench.saved import saved_bytes
-from inarch.eight_bits import quantise
+from inarch.eight_bits import Product, quantise
 from inarch.errors import ConfigError, Mismatch, MissingExtra
 from inarch.evaluate import rebuild, table_logits
 from inarch.packed import packed
@@ -109,6 +110,12 @@ def test_every_method_takes_it_and_computes_with_the_widened_weights(torchao, nu
     F.cross_entropy(logits, torch.tensor([0, 2])).backward()
     trained = [p for p in model.parameters() if p.requires_grad]
     assert all(p.dtype == torch.float32 for p in trained) and any(p.grad is not None for p in trained)
+
+
+def test_the_gradient_of_the_product_is_checked():
+    weight = torch.randn(5, 4).mul(8).round().double() / 8  # widening rounds to fp32: nothing to round here
+    assert gradcheck(Product.apply, (torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True), weight))
+    assert torch.equal(Product.apply(torch.eye(4, dtype=torch.float64), weight), weight.mT)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -244,7 +244,8 @@ def test_a_seed_is_the_whole_of_chance(nursery, tmp_path, tried):
 
 def test_every_node_of_our_own_has_its_gradient_checked():
     """The nodes of the library, and where D5 is shown for each."""
-    checked = {"Thin": "test_ring_node.py", "Rescale": "test_ring_node.py", "ArcNode": "test_rebuild.py"}
+    checked = {"Thin": "test_ring_node.py", "Rescale": "test_ring_node.py", "ArcNode": "test_rebuild.py",
+               "Product": "test_quantised_base.py"}
     sources = [text for path in (ROOT / "inarch").rglob("*.py") if "autograd" in (text := path.read_text())]
     classes = [node for text in sources for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ClassDef)]
     found = {node.name for node in classes if any(ast.unparse(base).endswith("Function") for base in node.bases)}
