@@ -5,7 +5,8 @@ from planted import Fault
 CACHE = "tests/test_cache_folder.py"
 FAULTS = [
     Fault("a quantised weight goes backward as it went forward", "inarch/eight_bits.py",
-          "grad @ weight.dequantize().to(grad.dtype)", "grad @ weight.dequantize().to(grad.dtype).flip(0)", "tests/test_quantised_base.py -k checked"),
+          "grad @ weight.dequantize().to(grad.dtype)", "grad @ weight.dequantize().to(grad.dtype).flip(0)",
+          "tests/test_quantised_base.py -k checked"),
     Fault("a quantised weight is thawed", "inarch/grafting.py", "        if kind := packed(parameter):", "        if kind := False:",
           "tests/test_packed.py -k thawed"),
     Fault("rows of one frozen net serve another", "inarch/training/shelf.py", '"fingerprint": self.fingerprint',
