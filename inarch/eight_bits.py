@@ -67,7 +67,7 @@ class Product(torch.autograd.Function):
 def _linears(model: nn.Module) -> set[str]:
     """Paths of the linear layers whose weights stay frozen, are theirs alone and are read by nobody else."""
     spared = (*(path + "." for path in roles.head_paths(model)), "inarch.")
-    trained, owners = roles.always(model), Counter(map(id, dict(model.named_parameters(remove_duplicate=False)).values()))
+    trained, owners = roles.always(model), Counter(id(weight) for _, weight in model.named_parameters(remove_duplicate=False))
     return {path for path, module in model.named_modules() if type(module) is nn.Linear and not f"{path}.".startswith(spared)
             and f"{path}.weight" not in trained and owners[id(module.weight)] == 1 and not packed(module.weight)}
 

@@ -13,6 +13,7 @@ from matching_run import Field
 from nursery import Nursery
 from test_behind import outcome
 from test_half_base import SMALL, VISION
+from test_packed import four_bit
 from test_train_dist import far, launch, weights
 from test_train_resume import stopped
 from torch import nn
@@ -54,8 +55,7 @@ def linears(model: nn.Module) -> dict[str, bool]:
             if isinstance(module, nn.Linear) and not path.startswith("inarch.")}
 
 
-@pytest.mark.parametrize("settings", [{}, {"precision": "bf16"}, {"recompute": True},
-                                      {"cache_features": False}])
+@pytest.mark.parametrize("settings", [{}, {"precision": "bf16"}, {"recompute": True}, {"cache_features": False}])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_learns_about_what_it_learns_over_a_whole_base_and_is_rebuilt_to_the_bit(torchao, nursery, tmp_path, kind, settings):
     runs = {base: train(nursery.recipe(tmp_path / str(base), quantised_base=base, **settings)) for base in (kind, None)}
@@ -162,3 +162,5 @@ def test_the_extra_is_named_where_it_is_absent(nursery, monkeypatch):
 def test_another_kind_and_a_base_without_linears_are_refused(nursery):
     with pytest.raises(ConfigError, match="'nf4'; there are int8, fp8"):
         quantise(backbones.load(nursery.vit, classes=3).model, "nf4")
+    with pytest.raises(ConfigError, match="has no frozen linear layers to store as int8"):
+        quantise(four_bit(), "int8")
