@@ -206,6 +206,7 @@ def test_bench_train_reports_what_it_measured(measured: dict):
     floor, linear, arc = entry["methods"].values()
     assert floor["saved_ratio"] == 1 and floor["time_ratio"] == {"median": 1, "low": 1, "high": 1}
     assert (linear["trained"], arc["trained"]) == (HEAD, HEAD + 2 * (DIM * 50 + DEPTH * (50 + DIM)))
+    assert linear["frozen_bytes"] == arc["frozen_bytes"] == sum(p.nbytes for p in pristine().parameters()) - 4 * HEAD
     assert linear["blocks_in_graph"] == 0 and arc["blocks_in_graph"] == arc["blocks"] == 3 and len(arc["steps"]) == 2
     assert {"torch", "inarch", "python"} <= set(entry["versions"]) and entry["hardware"]
 
@@ -213,12 +214,13 @@ def test_bench_train_reports_what_it_measured(measured: dict):
 def test_measurements_are_kept_per_model_and_shown(measured: dict, tmp_path: Path):
     path = tmp_path / "train.json"
     results.store(measured, path)
-    again = {**measured, "models": {"s": measured["models"]["ti"]}}
+    again = {**measured, "models": {"s": copy.deepcopy(measured["models"]["ti"])}}
+    del again["models"]["s"]["methods"]["arc"]["frozen_bytes"]  # as in files from before it was counted
     results.store(again, path)
     assert set(results.fetch(path)["models"]) == {"ti", "s"}
     page = report.write_report(tmp_path, tmp_path / "README.md").read_text()
     assert page.index("ViT-Ti/16, batch 2") < page.index("ViT-S/16, batch 2") and page.count("| ARC r=50 ") == 2
-    assert " **1.000** |" in page and f"{HEAD:,}" in page
+    assert " **1.000** |" in page and f"{HEAD:,}" in page and "frozen MiB" in page
 
 
 def test_rivals_share_numbers_and_train_their_own():
@@ -351,12 +353,13 @@ def test_a_backbone_is_known_by_its_longer_name_too(capsys: pytest.CaptureFixtur
 
 def test_the_floor_comes_first_and_methods_in_table_order():
     assert VISION.chosen(["full", "arc"]) == ["floor", "arc", "full"]
+
+
+def test_a_package_is_left_out_where_it_is_absent_and_missed_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(subjects.importlib.util, "find_spec", lambda name: name)
     assert all(family.chosen(None) == list(family.subjects) for family in FAMILIES.values())
-
-
-def test_peft_is_left_out_where_it_is_absent_and_missed_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(subjects.importlib.util, "find_spec", lambda name: None)
-    assert VISION.chosen(None) == [name for name in VISION.subjects if "peft" not in name]
+    assert VISION.chosen(None) == [name for name in VISION.subjects if not name.endswith(("peft", "peft-dropout", "int8", "fp8"))]
     with pytest.raises(MissingExtra, match=r"inarch\[peft\]"):
         VISION.prepared(pristine(), "lora-peft")
 

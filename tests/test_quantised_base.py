@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import test_bench
 import torch
 from chatter import Chatter
 from families import FAMILIES
@@ -22,6 +24,8 @@ from torch.nn import functional as F
 
 import inarch
 from inarch import backbones
+from inarch.bench import vision
+from inarch.bench.memory import memory_of
 from inarch.bench.saved import saved_bytes
 from inarch.eight_bits import Product, quantise
 from inarch.errors import ConfigError, Mismatch, MissingExtra
@@ -112,7 +116,9 @@ def test_every_method_takes_it_and_computes_with_the_widened_weights(torchao, nu
     assert all(p.dtype == torch.float32 for p in trained) and any(p.grad is not None for p in trained)
 
 
+@pytest.mark.row("D5", "the product with a weight that is stored in eight bits, against finite differences in fp64")
 def test_the_gradient_of_the_product_is_checked():
+    """The gradient of what comes in agrees with finite differences."""
     weight = torch.randn(5, 4).mul(8).round().double() / 8  # widening rounds to fp32: nothing to round here
     assert gradcheck(Product.apply, (torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True), weight))
     assert torch.equal(Product.apply(torch.eye(4, dtype=torch.float64), weight), weight.mT)
@@ -127,6 +133,35 @@ def test_a_step_keeps_what_it_keeps_over_a_whole_base(torchao, nursery, kind):
         grafted(nursery.recipe("nowhere", quantised_base=base), model)
         kept.append(saved_bytes(model, lambda model=model: backbones.logits(model, torch.zeros(2, 3, 16, 16)).sum()))
     assert kept[0] == kept[1]
+
+
+@pytest.mark.compile
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_compiles_to_one_graph(torchao, nursery, kind):
+    model = backbones.load(nursery.vit, classes=3).model
+    grafted(nursery.recipe("nowhere", quantised_base=kind), model)
+    whole = torch.compile(lambda pixels: backbones.logits(model, pixels), backend="aot_eager", fullgraph=True)
+    pixels, found = torch.randn(2, 3, 16, 16), []
+    for forward in (whole, lambda pixels: backbones.logits(model, pixels)):
+        model.zero_grad()
+        logits = forward(pixels)
+        logits.square().sum().backward()
+        found.append([logits, *(p.grad for p in model.parameters() if p.grad is not None)])
+    torch._dynamo.reset()
+    assert len(found[0]) > 5
+    for compiled, eager in zip(*found, strict=True):
+        assert torch.allclose(compiled, eager, atol=1e-6)
+
+
+def test_the_bench_measures_it_as_a_run_has_it(torchao):
+    """Counted by hand: a byte per number of a linear layer, a scale and a zero point per output channel, all else as it was."""
+    kind = replace(vision.VISION, batch=test_bench.batch, loss=test_bench.loss)
+    eight, whole = (kind.prepared(test_bench.pristine(), name) for name in ("arc-int8", "arc"))
+    found = [memory_of(kind, model, kind.batch) for model in (eight, whole)]
+    layers = [whole.get_submodule(path) for path, is_so in linears(eight).items() if is_so]
+    spared = sum(3 * layer.weight.numel() - (4 + 1) * layer.out_features for layer in layers)
+    assert layers and found[1]["frozen_bytes"] - found[0]["frozen_bytes"] == spared
+    assert found[0]["saved_per_image"] == found[1]["saved_per_image"] and found[0]["trained"] == found[1]["trained"]
 
 
 def test_its_adapter_belongs_to_the_base_as_it_was_stored(torchao, nursery, tmp_path):
@@ -157,6 +192,8 @@ def test_the_extra_is_named_where_it_is_absent(nursery, monkeypatch):
     model = backbones.load(nursery.vit, classes=3).model
     with pytest.raises(MissingExtra, match=r"inarch\[quant\]"):
         quantise(model, "int8")
+    with pytest.raises(MissingExtra, match=r"inarch\[quant\]"):
+        vision.VISION.prepared(model, "arc-int8")
 
 
 def test_another_kind_and_a_base_without_linears_are_refused(nursery):

@@ -11,7 +11,7 @@ import torch
 
 from inarch.provenance import commit, versions
 
-PACKAGES = ("torch", "transformers", "peft", "safetensors", "typer")
+PACKAGES = ("torch", "transformers", "peft", "safetensors", "typer", "torchao")
 
 
 def circumstances() -> dict[str, Any]:

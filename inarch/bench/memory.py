@@ -1,6 +1,7 @@
 """bench memory: the bytes that autograd keeps, of every method, over a frozen base in fp32 and in bf16: exact.
 
-    saved     as in bench train (saved.py)        adapters stay in fp32 whatever the base is stored in
+    saved           as in bench train (saved.py)        adapters stay in fp32 whatever the base is stored in
+    frozen_bytes    the frozen weights, as they are stored
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from inarch.bench.results import FORMAT
 from inarch.bench.saved import blocks_in_graph, saved
 from inarch.bench.subjects import Data, Family
 from inarch.bench.timing import at_least_one
+from inarch.packed import plain
 from inarch.width import WIDTHS
 
 BASES = {width: WIDTHS[width] for width in ("fp32", "bf16")}
@@ -29,7 +31,8 @@ def memory_of(kind: Family, model: nn.Module, batch: Callable[[int], Data]) -> d
     kept = saved(model, lambda size: kind.loss(model, batch(size)))
     reached = blocks_in_graph(model, lambda: kind.loss(model, batch(1)))
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return {"trained": trained, "saved_per_image": kept.per_image, "saved_fixed": kept.fixed,
+    frozen = sum(part.nbytes for p in model.parameters() if not p.requires_grad for part in plain(p))
+    return {"trained": trained, "frozen_bytes": frozen, "saved_per_image": kept.per_image, "saved_fixed": kept.fixed,
             "blocks_in_graph": sum(reached), "blocks": len(reached)}
 
 

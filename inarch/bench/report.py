@@ -108,7 +108,7 @@ def _train(family: Family, title: str, entry: dict[str, Any]) -> str:
     rows = [_row(family.subjects[method].label, row) for method, row in known.items()]
     every = ("whole batch / floor",) if any("saved_batch_ratio" in row for row in known.values()) else ()
     head = ("method", "time / floor", "step s", "forward", "backward", "optimiser", "saved / floor", f"MiB / {family.unit}", "fixed MiB",
-            *every, "blocks", "trained")
+            *every, "blocks", "trained", "frozen MiB")
     shape = family.shape.format_map(settings)
     about = f"{settings['repeats']} repeats, {threads(settings['threads'])}; {circumstances(entry)}"
     heading = f"## Training step, {title}, batch {settings['batch']}" + (f" ({shape})" if shape else "")
@@ -180,7 +180,8 @@ def _row(label: str, row: dict[str, Any]) -> tuple[str, ...]:
     return (label, spread(row["time_ratio"]), *parts,
             f"**{row['saved_ratio']:.3f}**", f"{row['saved_per_image'] / 2**20:.2f}", f"{row['saved_fixed'] / 2**20:.1f}",
             *((f"**{row['saved_batch_ratio']:.3f}**",) if "saved_batch_ratio" in row else ()),
-            f"{row['blocks_in_graph']} of {row['blocks']}", f"{row['trained']:,}")
+            f"{row['blocks_in_graph']} of {row['blocks']}", f"{row['trained']:,}",
+            f"{row['frozen_bytes'] / 2**20:.1f}" if "frozen_bytes" in row else "")
 
 
 if __name__ == "__main__":

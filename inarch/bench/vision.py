@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from inarch import anatomy, roles
 from inarch.backbones.backbone import logits
 from inarch.bench.goals import Goal
 from inarch.bench.subjects import Data, Epoch, Family, Size, Subject, installed
+from inarch.eight_bits import quantise
 from inarch.errors import need
 from inarch.grafting import graft
 from inarch.methods import ARC, BitFit, Full, Linear, LoRA
@@ -77,6 +78,10 @@ def recomputed(model: nn.Module) -> nn.Module:
     return model
 
 
+def in_eight_bits(model: nn.Module, kind: Literal["int8", "fp8"]) -> nn.Module:
+    return graft(quantise(model, kind), ARC(rank=50), thaw="head")
+
+
 def base(address: str) -> nn.Module:
     """The backbone with a head of 100 classes, its own dropout off; what is put on it is in training mode."""
     from inarch.backbones import load
@@ -118,6 +123,8 @@ VISION = Family(
         "lora-peft-dropout": Subject("the same LoRA through peft, dropout 0.1", partial(lora_of_peft, dropout=0.1), "peft"),
         "vera-peft": Subject("VeRA r=256 on the same, through peft", vera_of_peft, "peft"),
         "arc-recompute": Subject("ARC r=50, blocks computed again in backward", recomputed),
+        "arc-int8": Subject("ARC r=50 over int8 weights", partial(in_eight_bits, kind="int8"), "torchao"),
+        "arc-fp8": Subject("ARC r=50 over fp8 weights", partial(in_eight_bits, kind="fp8"), "torchao"),
         "bitfit": Subject("BitFit", lambda model: graft(model, BitFit(), thaw="head")),
         "full": Subject("full fine-tuning", lambda model: graft(model, Full())),
     },
