@@ -135,14 +135,14 @@ class Recipe(BaseModel):
     quantised_base: Literal["int8", "fp8"] | None = None  # frozen linear layers stored in eight bits, by torchao; None: as they come
     workers: FromZero = 0  # processes that read images
     threads: FromZero = 0  # of torch; 0: as it chooses
-    eval_batch_size: Whole = 256  # [4.1]
+    eval_batch_size: Whole = 64  # decides no number; [4.1] has 256, which a CPU computes more slowly
     recompute: bool = False  # blocks are computed again in backward: a fraction of the memory for about a third more time
     cache_features: bool = True  # what lies before the first trained number runs once per image or name, where that is exact
     cache_folder: str = ""  # of classification: a folder, memory-mapped, where later runs find it again; "": in memory, for this run
     cache_dtype: Literal["fp32", "fp16", "bf16"] | None = None  # of what is kept; None: as it is computed
 
     # record
-    evaluate_every: Whole = 1  # epochs between scores of the validation part
+    evaluate_every: FromZero = 1  # epochs between scores of the validation part; 0: once, when all are done
     checkpoint_every: NotNegative = 60.0  # seconds: the most that a killed run loses; 0: after every update
     keep: Whole = 2  # checkpoints kept
     tensorboard: bool = True  # where tensorboard is installed

@@ -83,9 +83,9 @@ COUNT, FROM_ZERO = [0, -1, 1 << 31, 10**400], [-1, 1 << 31, 10**400]
 NUMBER, ABOVE_ZERO = [-0.1, NAN, INF, -INF, 10**400], [0, -0.1, NAN, INF, -INF, 10**400]
 SHARE = [*NUMBER, 1.0]
 OUT_OF_RANGE = {
-    **dict.fromkeys(("epochs", "batch_size", "accumulate", "keep", "image_size", "eval_batch_size", "evaluate_every", "beams"), COUNT),
+    **dict.fromkeys(("epochs", "batch_size", "accumulate", "keep", "image_size", "eval_batch_size", "beams"), COUNT),
     **dict.fromkeys(("limit", "watch", "workers", "threads", "visual_tokens", "shots", "names_per_update", "least_updates",
-                     "most_updates", "skip_nonfinite", "split_seed"), FROM_ZERO),
+                     "most_updates", "skip_nonfinite", "split_seed", "evaluate_every"), FROM_ZERO),
     **dict.fromkeys(("lr", "adam_eps"), ABOVE_ZERO), **dict.fromkeys(("val_fraction", "test_fraction", "probe_share"), SHARE),
     **dict.fromkeys(("weight_decay", "clip", "checkpoint_every", "warmup_epochs", "warmup_lr", "keep_text", "keep_image", "keep_logits",
                      "keep_scale"), NUMBER),

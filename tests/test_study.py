@@ -115,6 +115,8 @@ def test_a_key_is_of_what_decides_and_not_of_where_it_lies(suite, tmp_path):
                   suite.tasks[0], first.entries[0], 0.1, 0)]
     assert len({job.key, *(other.key for other in others)}) == 7
     assert plan(suite, tmp_path, common={"threads": 3}).job(suite.tasks[0], first.entries[0], 0.1, 0).key == job.key
+    often = plan(suite, tmp_path, common={"evaluate_every": 2}).job(suite.tasks[0], first.entries[0], 0.1, 0)
+    assert (job.recipe.evaluate_every, often.recipe.evaluate_every) == (0, 2) and often.key == job.key
     assert job.name == f"arc-seed0-{job.key[:8]}" and str(job) == "arc on near, seed 0"
 
 

@@ -221,8 +221,15 @@ def test_several_labels_per_image(nursery, tmp_path):
     assert sum(prediction.probabilities) != pytest.approx(1)
 
 
+@pytest.mark.parametrize(("every", "scored"), [(0, []), (1, [1, 2, 3]), (2, [2, 3]), (5, [3])])
+def test_validation_is_scored_as_often_as_asked_and_at_the_end_whatever_was(nursery, tmp_path, every, scored):
+    run = Run(train(nursery.recipe(tmp_path / "run", epochs=3, evaluate_every=every)))
+    assert [line["epoch"] for line in run.lines() if "val" in line] == scored
+    assert run.result()["metrics"]["val"] == evaluate(run.folder, "val", device="cpu")
+
+
 def test_selection_keeps_the_best_epoch_on_validation(nursery, tmp_path):
-    run = train(nursery.recipe(tmp_path / "run", epochs=6, lr=0.3, selection="val"))
+    run = train(nursery.recipe(tmp_path / "run", epochs=6, lr=0.3, selection="val", evaluate_every=0))
     scores = [line["val"]["accuracy"] for line in Run(run).lines()]
     result = Run(run).result()
     assert result["epoch"] == 1 + scores.index(max(scores)) and result["selection"] == "val"

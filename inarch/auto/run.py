@@ -162,7 +162,7 @@ class Ladder:
 
     def score(self, candidate: Candidate, rung: int, epochs: int) -> Try:
         """On validation, after ``epochs``."""
-        fields = self.fields(candidate, epochs=epochs, limit=self.work.limit, test=False, report=False)
+        fields = self.fields(candidate, epochs=epochs, limit=self.work.limit, test=False, report=False, evaluate_every=0)
         job = Job("trial", "ladder", candidate.method, candidate.rate, self.ask.seed, fields)
         try:
             result = self.ledger.result(job) or perform(job, self.ledger.folder(job))

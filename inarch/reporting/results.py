@@ -28,7 +28,7 @@ EXPECTED: dict[str, type | tuple[type, ...]] = {
 NEUTRAL = frozenset((
     "data", "backbone", "method", "set", "out", "seed", "image_size", "image_column", "label_column", "device", "workers",
     "threads", "eval_batch_size", "cache_features", "test", "checkpoint_every", "keep", "tensorboard", "report_to",
-    "features", "tower", "watch", "recompute", "cache_folder",
+    "features", "tower", "watch", "recompute", "cache_folder", "evaluate_every",
 ))
 # fields that the first results did not have: where one is not stated, the run was as the default says
 LATER: dict[str, Any] = {"limit": 0, "tasks": [], "visual_tokens": None, "beams": None, "data_order": "seeded", "schedule": "cosine",

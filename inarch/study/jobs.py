@@ -19,6 +19,7 @@ from inarch.recipe import FREE, Recipe
 from inarch.reporting.results import LATER
 
 PLACES = frozenset(("data", "backbone", "out", "device", "threads", "eval_batch_size"))  # what a key does not hold as it stands
+ASKED = {"evaluate_every": 1}  # of kept comparisons; scores on the way decide nothing
 SINCE = {name: LATER[name] for name in ("cache_dtype", "half_base", "quantised_base")}  # younger than kept comparisons: a key is as it was
 Kind = Literal["trial", "seed"]
 
@@ -44,7 +45,7 @@ class Job:
         recipe = self.recipe
         decides = {name: _plain(value) for name, value in recipe.model_dump().items()
                    if name not in FREE | PLACES and not (name in SINCE and value == SINCE[name])}
-        decides |= {"set": recipe.method_config().fields(), "data": content(recipe.data), "backbone": _weights(recipe.backbone)}
+        decides |= ASKED | {"set": recipe.method_config().fields(), "data": content(recipe.data), "backbone": _weights(recipe.backbone)}
         return files.sha256(files.canonical(decides))[:40]
 
     @property

@@ -175,8 +175,7 @@ class Loop:
             "seconds": round(tally.seconds, 3), "images_per_second": round(tally.rate, 1)}
         if state.skipped:
             line["skipped_updates"] = state.skipped
-        due = epoch % self.recipe.evaluate_every == 0 or epoch == self.recipe.epochs or self.recipe.selection == "val"
-        if self.source.val is not None and due:
+        if self.source.val is not None and self._due(epoch):
             metrics = self.source.val.metrics(self.found(self.source.net, self.source.val))
             line["val"] = self.task.scalars(metrics)
             self._select(epoch, self.task.headline(metrics))
@@ -185,6 +184,10 @@ class Loop:
             self.run.log(line)
         trackers.log(line)
         self.progress.epoch(line, self.task.said(line.get("val", {})), self.recipe.epochs, state.updates, self.total)
+
+    def _due(self, epoch: int) -> bool:
+        every = 1 if self.recipe.selection == "val" else self.recipe.evaluate_every
+        return every > 0 and (epoch % every == 0 or epoch == self.recipe.epochs)
 
     def found(self, net: nn.Module, part: Part) -> Any:
         """What ``net`` says to a part."""
