@@ -15,7 +15,7 @@ from inarch.adapter import Adapter, defines
 from inarch.errors import CannotGraft
 from inarch.narrow import in_width
 from inarch.ports import Port, Site
-from inarch.rebuild import Source, checkpointed, usable
+from inarch.rebuild import Source, checkpointed, maker, usable
 
 if TYPE_CHECKING:
     from inarch.container import Scion
@@ -88,7 +88,7 @@ class Joint:
 
     def enter(self, x: Tensor) -> Tensor:
         links = self.active()
-        source, self.source = self.source if self.source and self.source.made(x) else None, None
+        source, self.source = maker(self.source, x), None
         if any(link.edits_leave for link in links):
             self.entered, self.source = x, source
         edited = compose(x, [link.before(x, source) for link in links if link.edits_enter])
@@ -118,7 +118,7 @@ class Joint:
                               f"entered {self.site.span.name!r} is unknown; torch.fx traces no hooks of its leaf modules, such as norms")
         axis = self.site.span.axis
         y = y if axis == -1 else y.movedim(axis, -1)
-        wrote = self.wrote if self.wrote is not None and self.wrote.made(y) else None  # before a link widens y
+        wrote = maker(self.wrote, y)  # before a link widens y
         new = compose(y, [link.after(x, y, source, wrote) for link, (x, source) in zip(links, read, strict=True)])  # type: ignore[arg-type]
         return new if axis == -1 else new.movedim(-1, axis)
 
@@ -185,7 +185,8 @@ class Trail:
         self.last = Source(module, args[0], output) if args and usable(output) else None
 
     def of(self, x: Tensor) -> Source | None:
-        return self.last if self.last is not None and self.last.made(x) and not checkpointed() else None
+        found = maker(self.last, x)
+        return None if found is None or checkpointed() else found
 
     def __getstate__(self) -> dict[str, Any]:
         return {"last": None}

@@ -29,9 +29,10 @@ class Source:
     entered: Tensor
     left: Tensor
 
-    def made(self, x: Optional) -> bool:
-        """Is x that output, the object itself? Windows that were cut, or another adapter's edit, are not."""
-        return x is self.left
+
+def maker(source: Source | None, x: Tensor) -> Source | None:
+    """``source``, if x is what left it, the object itself; windows that were cut, or another adapter's edit, are not."""
+    return source if source is not None and source.left is x else None
 
 
 class Rebuilder:
