@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from inarch import files, fit, folders, roles
+from inarch import files, fit, folders
 from inarch.adapter import Method
 from inarch.card import CARD, CARD_CAP, FORMAT, NEEDS, adapter_in, read_card, sealed, weights_name
 from inarch.container import Container, Scion, container_of
@@ -25,6 +25,7 @@ from inarch.grafting import MERGED, graft, refuse_name
 from inarch.methods import name_of
 from inarch.places import place
 from inarch.source import source_of
+from inarch.structure import learned, named
 from inarch.switching import use
 
 log = logging.getLogger("inarch")
@@ -171,8 +172,8 @@ def _only(container: Container) -> str:
 
 
 def _thawed_values(model: nn.Module, container: Container, scion: Scion) -> dict[str, Tensor]:
-    names, parameters = roles.canonical(model), roles.base_parameters(model)
-    live = parameters if scion.active else scion.kept
+    names = learned(model)[0].roles
+    live = named(model) if scion.active else scion.kept
     values = {f"base/{names[n]}": live[n].data for n in scion.thawed}
     if scion.brought_head:
         head = model.get_submodule(container.head_path) if scion.active else scion.head

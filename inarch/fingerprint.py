@@ -11,21 +11,21 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from inarch import roles
 from inarch.packed import packed, plain
+from inarch.structure import Learned, learned
 
 SAMPLES = 64
 WIDTHS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-_KEPT = 16  # structures at a time
 
 
 @dataclass(frozen=True)
@@ -123,27 +123,23 @@ def _by_source(dtypes: set[str], there: str, here: str) -> Verdict:
 class Known:
     """What follows from a structure: the tensors chosen, where the walk meets them; and the digests of the last values seen in them.
 
-    ``vectors``: which of them are taken whole; ``sampled``: of which others, and at which places, 64 values are.
+    ``vectors``: which of them are laid end to end, and ``within``: where 64 values of each lie there; ``sampled``: of which others, and at
+    which places, 64 values are taken.
     """
 
     chosen: tuple[Chosen, ...]
     places: tuple[int, ...]
     vectors: tuple[int, ...]
+    within: Any
     sampled: tuple[tuple[int, Any], ...]
     digests: deque[tuple[bytes, dict[str, str]]]
 
 
-_KNOWN: deque[tuple[tuple[Hashable, ...], frozenset[str], Known]] = deque(maxlen=_KEPT)  # the newest first
-
-
 def _known(model: nn.Module, without: frozenset[str]) -> tuple[Known, list[nn.Parameter]]:
-    """Looked up by comparison: to hash thousands of entries takes longer than to walk the model."""
-    structure, tensors = _walk(model)
-    for seen, left_out, known in tuple(_KNOWN):
-        if left_out == without and seen == structure:
-            return known, tensors
-    known = _learn(_choose(model, tensors, without), tensors)
-    _KNOWN.appendleft((structure, without, known))
+    here, tensors = learned(model)
+    known = here.more.get(without)
+    if known is None:
+        known = here.more[without] = _learn(_choose(here, without), tensors)
     return known, tensors
 
 
@@ -152,48 +148,28 @@ def _learn(chosen: tuple[Chosen, ...], tensors: list[nn.Parameter]) -> Known:
     vectors = tuple(k for k, value in enumerate(values) if value.dim() == 1 and value.is_floating_point())
     others = sorted(set(range(len(values))) - set(vectors))
     sampled = tuple((k, _picks(values[k].numel())) for k in others)
-    return Known(chosen, tuple(one.place for one in chosen), vectors, sampled, deque(maxlen=2))
+    return Known(chosen, tuple(one.place for one in chosen), vectors, _within([values[k] for k in vectors]), sampled, deque(maxlen=2))
 
 
-def _walk(model: nn.Module) -> tuple[tuple[Hashable, ...], list[nn.Parameter]]:
-    """The base's tensors, each once, and a value that is equal for two models of equal modules, names, shapes and ties.
-
-    The value is flat: hundreds of small tuples would set off the garbage collector, which takes longer than all the rest.
-    """
-    structure: list[Hashable] = []
-    tensors: list[nn.Parameter] = []
-    places: dict[int, int] = {}
-    waiting: list[nn.Module] = [model]
-    while waiting:
-        module = waiting.pop()
-        for leaf, tensor in module._parameters.items():
-            if tensor is not None:
-                place = places.setdefault(id(tensor), len(tensors))
-                if place == len(tensors):
-                    tensors.append(tensor)
-                structure += (leaf, place, tensor.dtype)
-                structure += tensor.shape
-        for name, child in module._modules.items():
-            if child is not None and not (module is model and name == "inarch"):
-                structure += (name, type(child))  # type: ignore[arg-type]
-                waiting.append(child)
-        structure.append(None)
-    return tuple(structure), tensors
+def _within(vectors: list[nn.Parameter]) -> Any:
+    """Where the values of each lie once they are laid end to end."""
+    sizes = [vector.numel() for vector in vectors]
+    starts = list(accumulate(sizes, initial=0))[:-1]
+    places = [torch.from_numpy(_picks(size)) + start for start, size in zip(starts, sizes, strict=True)]
+    return torch.cat(places or [torch.empty(0, dtype=torch.long)]).numpy()
 
 
-def _choose(model: nn.Module, tensors: list[nn.Parameter], without: frozenset[str]) -> tuple[Chosen, ...]:
+def _choose(here: Learned, without: frozenset[str]) -> tuple[Chosen, ...]:
     """Neither heads nor what is thawed, in the order of the roles."""
-    places = {id(tensor): place for place, tensor in enumerate(tensors)}
-    parameters = roles.base_parameters(model)
-    names = [(role, name) for name, role in roles.canonical(model).items() if name not in without and not role.startswith("head")]
-    return tuple(Chosen(role, name, places[id(parameters[name])]) for role, name in sorted(names))
+    names = [(role, name) for name, role in here.roles.items() if name not in without and not role.startswith("head")]
+    return tuple(Chosen(role, name, here.places[name]) for role, name in sorted(names))
 
 
 def _samples(known: Known, values: list[Tensor]) -> bytes:
-    """At least the 64 values of every tensor, as they lie in memory: equal bytes, equal digests. Few calls, each over many tensors."""
+    """The 64 values of every tensor, as they lie in memory: equal bytes, equal digests. Few calls, each over many tensors."""
     with suppress(TypeError, RuntimeError), torch.no_grad():  # numpy knows neither a GPU nor bfloat16; without gradients none is detached
         vectors = torch.cat([values[k] for k in known.vectors] or [torch.empty(0)])
-        return _joined([vectors.numpy(), *(values[k].numpy().take(places) for k, places in known.sampled)])
+        return _joined([vectors.numpy().take(known.within), *(values[k].numpy().take(places) for k, places in known.sampled)])
     return _joined([sample.cpu().view(torch.uint8).numpy() for sample in _taken(values)])
 
 

@@ -21,6 +21,7 @@ from inarch.fingerprint import architecture, compare, differences, fingerprint
 from inarch.grafting import plan, thawed_by
 from inarch.methods import method_named
 from inarch.source import source_of
+from inarch.structure import learned, named
 
 log = logging.getLogger("inarch")
 
@@ -58,7 +59,7 @@ def thawed_names(model: nn.Module, card: dict[str, Any], folder: Path) -> dict[s
     """Canonical name in the file -> parameter name on this model."""
     if not card["thawed"]:
         return {}
-    here = {f"base/{role}": name for name, role in roles.canonical(model).items()}
+    here = {f"base/{role}": name for name, role in learned(model)[0].roles.items()}
     missing = [name for name in card["thawed"] if name not in here]
     if missing:
         raise Mismatch(f"{folder}: this {type(model).__name__} has no {', '.join(missing[:10])}, which the adapter trained; "
@@ -105,8 +106,9 @@ def foreseen(model: nn.Module, method: Method, thawed: Mapping[str, str], card: 
 def targets(model: nn.Module, scion: Scion, thawed: Mapping[str, str]) -> dict[str, Tensor]:
     """The tensors that hold an adapter's values: its own, and where its thawed ones and its head live at present."""
     targets = {n: p.data for n, p in scion.trained().items()}
-    live: Any = (roles.base_parameters(model) if scion.active else scion.kept) if thawed else {}
-    targets |= {name: live[here].data for name, here in thawed.items()}
+    if thawed:
+        live: Any = named(model) if scion.active else scion.kept
+        targets |= {name: live[here].data for name, here in thawed.items()}
     if scion.brought_head:
         head = model.get_submodule(container_of(model).head_path) if scion.active else scion.head
         targets |= {f"head/{n}": p.data for n, p in head.named_parameters()}  # type: ignore[union-attr]

@@ -19,7 +19,7 @@ import inarch
 PACKAGE = ROOT / "inarch"
 FILES = sorted(PACKAGE.rglob("*.py"))
 CORE = """errors preprocess ports rows anatomy adapter joint container wiring switching grafting merging counting checkpoint files
-card fit folders places source strict_json fingerprint roles probe packed fold_plan rebuild narrow""".split()
+card fit folders places source strict_json structure fingerprint roles probe packed fold_plan rebuild narrow""".split()
 METHODS = sorted((PACKAGE / "methods").glob("*.py"))
 MAY_IMPORT = {"torch", "safetensors", "inarch", *sys.stdlib_module_names}
 LAZY = set("""timm transformers open_clip peft datasets h5py pycocoevalcap accelerate matplotlib sklearn pydantic PIL numpy rich typer

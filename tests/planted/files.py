@@ -21,6 +21,8 @@ FAULTS = [
           f"{TESTS} -k another_configuration"),
     Fault("a fingerprint is remembered by the model", FINGERPRINT, "if seen == samples:", "if True:",
           "tests/test_fingerprint.py -k noticed"),
+    Fault("two models that tie other tensors pass for one structure", "inarch/structure.py", "else places[id(tensor)] for", "else 0 for",
+          "tests/test_structure.py -k tied"),
     Fault("fp16 passes for bf16 in silence", "inarch/fit.py", "if verdict.note:", "if False:", "tests/test_fingerprint.py -k source"),
     Fault("another configuration is overwritten", CHECKPOINT, "    if not same:\n", "    if False:\n", f"{TESTS} -k same_configuration"),
 ]
