@@ -357,9 +357,11 @@ def test_the_floor_comes_first_and_methods_in_table_order():
 
 def test_a_package_is_left_out_where_it_is_absent_and_missed_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(subjects.importlib.util, "find_spec", lambda name: name)
-    assert all(family.chosen(None) == list(family.subjects) for family in FAMILIES.values())
+    aside = {"arc-int8", "arc-fp8"}  # asked for by name alone
+    assert all(family.chosen(None) == [name for name in family.subjects if name not in aside] for family in FAMILIES.values())
+    assert VISION.chosen(["arc-fp8"]) == ["floor", "arc-fp8"]
     monkeypatch.setattr(subjects.importlib.util, "find_spec", lambda name: None)
-    assert VISION.chosen(None) == [name for name in VISION.subjects if not name.endswith(("peft", "peft-dropout", "int8", "fp8"))]
+    assert VISION.chosen(None) == [name for name in VISION.subjects if name not in aside and not name.endswith(("peft", "peft-dropout"))]
     with pytest.raises(MissingExtra, match=r"inarch\[peft\]"):
         VISION.prepared(pristine(), "lora-peft")
 

@@ -25,6 +25,7 @@ Written by `inarch bench report` from `results/bench/*.json`; do not edit.
     inarch bench train --models b --json results/bench/train.json      # 10 minutes on one core; --models ti for a first look
     inarch bench train --family vl --json results/bench/vl.json      # about 7 minutes on one core
     inarch bench train --family clip --json results/bench/clip.json      # about 7 minutes on one core
+    inarch bench train --models b --methods arc,arc-int8,arc-fp8 --json results/bench/eight-bits.json      # with torchao; 5 minutes
     inarch bench memory --json results/bench/memory.json      # exact; minutes where a CPU has no bf16; --family vl, clip
     inarch bench profile --methods arc --json results/bench/profile.json      # a minute; --family clip, vl
     inarch bench infer --json results/bench/infer.json      # about 4 minutes on one core

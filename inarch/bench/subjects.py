@@ -25,11 +25,15 @@ Data = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Subject:
-    """A way to train: ``label`` for tables, ``prepare`` changes a fresh model into it with the help of ``package``."""
+    """A way to train: ``label`` for tables, ``prepare`` changes a fresh model into it with the help of ``package``.
+
+    ``aside``: measured only where it is asked for by name.
+    """
 
     label: str
     prepare: Callable[[nn.Module], nn.Module]
     package: str = ""
+    aside: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,9 +82,10 @@ class Family:
     epoch: Epoch | None = None
 
     def chosen(self, names: list[str] | None) -> list[str]:
-        """The floor first, then the wished methods in table order; by default all, without those whose package is absent."""
+        """The floor first, then the wished methods in table order; by default all but what stands aside or whose package is absent."""
         if names is None:
-            return [name for name, subject in self.subjects.items() if not subject.package or installed(subject.package)]
+            usual = {name: subject for name, subject in self.subjects.items() if not subject.aside}
+            return [name for name, subject in usual.items() if not subject.package or installed(subject.package)]
         for name in names:
             if name not in self.subjects:
                 raise ConfigError(f"bench: no method {name!r} in the family {self.name}; {nearest(name, self.subjects)}")
