@@ -25,7 +25,7 @@ from inarch.grafting import MERGED, graft, refuse_name
 from inarch.methods import name_of
 from inarch.places import place
 from inarch.source import source_of
-from inarch.structure import learned, named
+from inarch.structure import learned
 from inarch.switching import use
 
 log = logging.getLogger("inarch")
@@ -172,9 +172,11 @@ def _only(container: Container) -> str:
 
 
 def _thawed_values(model: nn.Module, container: Container, scion: Scion) -> dict[str, Tensor]:
-    names = learned(model)[0].roles
-    live = named(model) if scion.active else scion.kept
-    values = {f"base/{names[n]}": live[n].data for n in scion.thawed}
+    values: dict[str, Tensor] = {}
+    if scion.thawed:
+        known, tensors = learned(model)
+        live = known.named(tensors) if scion.active else scion.kept
+        values |= {f"base/{known.roles[n]}": live[n].data for n in scion.thawed}
     if scion.brought_head:
         head = model.get_submodule(container.head_path) if scion.active else scion.head
         values |= {f"head/{n}": p.data for n, p in head.named_parameters()}  # type: ignore[union-attr]

@@ -21,7 +21,7 @@ from inarch.fingerprint import architecture, compare, differences, fingerprint
 from inarch.grafting import plan, thawed_by
 from inarch.methods import method_named
 from inarch.source import source_of
-from inarch.structure import learned, named
+from inarch.structure import learned
 
 log = logging.getLogger("inarch")
 
@@ -107,7 +107,8 @@ def targets(model: nn.Module, scion: Scion, thawed: Mapping[str, str]) -> dict[s
     """The tensors that hold an adapter's values: its own, and where its thawed ones and its head live at present."""
     targets = {n: p.data for n, p in scion.trained().items()}
     if thawed:
-        live: Any = named(model) if scion.active else scion.kept
+        known, tensors = learned(model)
+        live = known.named(tensors) if scion.active else scion.kept
         targets |= {name: live[here].data for name, here in thawed.items()}
     if scion.brought_head:
         head = model.get_submodule(container_of(model).head_path) if scion.active else scion.head

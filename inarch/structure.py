@@ -30,6 +30,10 @@ class Learned:
     places: dict[str, int]
     more: dict[Hashable, Any] = field(default_factory=dict)
 
+    def named(self, tensors: list[nn.Parameter]) -> dict[str, nn.Parameter]:
+        """The tensors of a model of this structure by their names."""
+        return {name: tensors[place] for name, place in self.places.items()}
+
 
 _LEARNED: deque[tuple[Structure, Learned]] = deque(maxlen=_KEPT)  # the newest first
 
@@ -47,12 +51,6 @@ def learned(model: nn.Module) -> tuple[Learned, list[nn.Parameter]]:
     known = Learned(roles.canonical(model), {name: place[id(tensor)] for name, tensor in roles.base_parameters(model).items()})
     _LEARNED.appendleft((structure, known))
     return known, tensors
-
-
-def named(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The base's parameters by name."""
-    known, tensors = learned(model)
-    return {name: tensors[place] for name, place in known.places.items()}
 
 
 def walk(model: nn.Module) -> tuple[Structure, list[nn.Parameter]]:

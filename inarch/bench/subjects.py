@@ -84,8 +84,8 @@ class Family:
     def chosen(self, names: list[str] | None) -> list[str]:
         """The floor first, then the wished methods in table order; by default all but what stands aside or whose package is absent."""
         if names is None:
-            usual = {name: subject for name, subject in self.subjects.items() if not subject.aside}
-            return [name for name, subject in usual.items() if not subject.package or installed(subject.package)]
+            return [name for name, subject in self.subjects.items()
+                    if not subject.aside and (not subject.package or installed(subject.package))]
         for name in names:
             if name not in self.subjects:
                 raise ConfigError(f"bench: no method {name!r} in the family {self.name}; {nearest(name, self.subjects)}")
