@@ -21,7 +21,7 @@ from inarch.study.entry import Entry, Stock, entrants, every
 from inarch.study.jobs import content
 from inarch.study.ledger import Ledger
 from inarch.study.runner import Wish, study
-from inarch.study.wishing import wish_of
+from inarch.study.wishing import said, wish_of
 from inarch.suites import Suite, SuiteTask
 
 # budgets
@@ -308,6 +308,13 @@ def test_a_wish_of_flags(tmp_path):
     assert wish_of({"suite": "local", "data": ["there"]}, {}).root == Path("there")
 
 
+def test_rates_of_ones_own_take_the_place_of_the_suites():
+    wish = wish_of({"suite": "local", "rates": "0.03,1e-2"}, {})
+    assert wish.suite.rates_of("full") == wish.suite.rates_of("arc") == (0.03, 0.01) and wish.trials == 2
+    assert wish_of({"suite": "local", "rates": "0.03,1e-2", "trials": 1}, {}).trials == 1
+    assert "0.03" in said(wish).partition("[rates]")[2]
+
+
 @pytest.mark.parametrize("flags, pairs, message", [
     ({"data": ["digits"], "backbone": "mini-vit", "methods": "arcc"}, {}, "did you mean 'arc'"),
     ({"suite": "locall"}, {}, "did you mean 'local'"),
@@ -315,7 +322,11 @@ def test_a_wish_of_flags(tmp_path):
     ({"data": ["digits"], "backbone": "mini-vit", "budget": "much"}, {}, "--budget 'much'; expected a number"),
     ({"data": ["digits"], "backbone": "mini-vit", "seeds": 0}, {}, "--seeds 0; expected at least 1"),
     ({"data": ["digits"], "backbone": "mini-vit", "methods": "arc"}, {"lora.rank": 3}, "'lora' is no method of this comparison"),
-    ({"data": ["digits"], "backbone": "mini-vit"}, {"lr": 0.1}, "a field of the recipe that the comparison does not decide itself"),
+    ({"data": ["digits"], "backbone": "mini-vit"}, {"lr": 0.1}, "--set lr: a comparison decides this field itself; what says it: --rates"),
+    ({"data": ["digits"], "backbone": "mini-vit"}, {"epoch": 1}, "or a field of the recipe; did you mean 'epochs'"),
+    ({"suite": "local", "rates": "0.1,fast"}, {}, "--rates '0.1,fast'; expected different learning rates above 0"),
+    ({"suite": "local", "rates": "0.1,0.10"}, {}, "expected different learning rates above 0"),
+    ({"suite": "local", "rates": "nan"}, {}, "expected different learning rates above 0"),
     ({"suite": "local", "data": ["a", "b"]}, {}, "takes one --data"),
 ])
 def test_a_wish_that_cannot_be(flags, pairs, message):

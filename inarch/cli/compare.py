@@ -30,6 +30,7 @@ METHODS = Annotated[str | None, _runner("--methods", metavar="all | A,B,...", he
 BUDGET = Annotated[str | None, _runner("--budget", metavar="N", help="Trained numbers without the head, 100k: sets every method's size.")]
 SEEDS = Annotated[int | None, _runner("--seeds", help="Seeds per method and data set (default: 3).")]
 TRIALS = Annotated[int | None, _runner("--trials", help="Learning rates tried on validation, as many for all (default: 3).")]
+RATES = Annotated[str | None, _runner("--rates", metavar="A,B,...", help="Those learning rates, for every method (default: the suite's).")]
 EPOCHS = Annotated[int | None, _runner("--epochs", help="Of every run.")]
 IMAGE_SIZE = Annotated[int | None, _runner("--image-size", help="Side of the images in pixels.")]
 SET = Annotated[list[str] | None, _runner("--set", metavar="[METHOD.]KEY=VALUE", help="Of a method or of every recipe (repeatable).")]
@@ -49,9 +50,10 @@ JSON = Annotated[bool, _shown("--json", help="Print every number as JSON.")]
 
 def run(
     runs: RUNS = None, data: DATA = None, suite: SUITE = None, backbone: BACKBONE = None, methods: METHODS = None, budget: BUDGET = None,
-    seeds: SEEDS = None, trials: TRIALS = None, epochs: EPOCHS = None, image_size: IMAGE_SIZE = None, set: SET = None, out: OUT = None,
-    results: RESULTS = None, workers: WORKERS = None, cluster: CLUSTER = None, again: AGAIN = False, reference: REFERENCE = None,
-    matrix: MATRIX = False, markdown: MARKDOWN = False, html: HTML = None, csv: CSV = None, latex: LATEX = None, json: JSON = False,
+    seeds: SEEDS = None, trials: TRIALS = None, rates: RATES = None, epochs: EPOCHS = None, image_size: IMAGE_SIZE = None,
+    set: SET = None, out: OUT = None, results: RESULTS = None, workers: WORKERS = None, cluster: CLUSTER = None, again: AGAIN = False,
+    reference: REFERENCE = None, matrix: MATRIX = False, markdown: MARKDOWN = False, html: HTML = None, csv: CSV = None,
+    latex: LATEX = None, json: JSON = False,
 ) -> None:
     """One table of RUNS: method, data, test score over seeds, trained numbers with and without the head, file size, time.
 

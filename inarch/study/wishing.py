@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,9 @@ from inarch.toml import to_toml
 USUAL = ("linear", "arc", "lora", "adaptformer", "ssf", "vpt-deep")  # where nobody says which methods
 OWN: dict[str, Any] = {"test_fraction": 0.2, "threads": 1, "report": False, "tensorboard": False}  # recipe fields of data of one's own
 SCALES = {"": 1, "k": 1_000, "m": 1_000_000}
+DECIDED = {"data": "--data", "backbone": "--backbone", "method": "--methods", "set": "--set METHOD.KEY=VALUE", "lr": "--rates",
+           "seed": "--seeds", "out": "--out", "fit": "nothing: trials learn from training images, what is scored from validation's as well",
+           "test": "nothing: what is scored reads the test part, trials do not"}  # recipe field -> what says it here
 
 
 def wish_of(flags: Mapping[str, Any], pairs: Mapping[str, Any]) -> Wish:
@@ -28,12 +32,14 @@ def wish_of(flags: Mapping[str, Any], pairs: Mapping[str, Any]) -> Wish:
     settings, common = _split(pairs, methods)
     common |= {name: flags[name] for name in ("epochs", "image_size") if name in flags}
     seeds = tuple(range(flags["seeds"])) if "seeds" in flags else suite.seeds
+    rates = rates_of(flags.get("rates"))
+    suite = dataclasses.replace(suite, rates={"default": rates}) if rates else suite
     for name in ("seeds", "trials", "workers"):
         if flags.get(name, 1) < 1:
             raise ConfigError(f"--{name} {flags[name]}; expected at least 1")
     out = Path(flags.get("out") or f"runs/compare-{suite.name}")
     return Wish(
-        suite, root, methods, out, budget=budget_of(flags.get("budget")), seeds=seeds, trials=flags.get("trials", 3),
+        suite, root, methods, out, budget=budget_of(flags.get("budget")), seeds=seeds, trials=flags.get("trials", len(rates) or 3),
         settings=settings, common=common, results=Path(flags["results"]) if "results" in flags else None, workers=flags.get("workers"),
         cluster=flags.get("cluster", ""), again=flags.get("again", False), reference=flags.get("reference"))
 
@@ -89,6 +95,17 @@ def budget_of(text: str | None) -> int | None:
     return number
 
 
+def rates_of(text: str | None) -> tuple[float, ...]:
+    """``0.03,1e-2`` as numbers; none where nothing was said."""
+    try:
+        rates = tuple(float(word) for word in text.split(",")) if text is not None else ()
+    except ValueError:
+        rates = (0.0,)
+    if not all(rate > 0 and math.isfinite(rate) for rate in rates) or len({*rates}) < len(rates):
+        raise ConfigError(f"--rates {text!r}; expected different learning rates above 0 with commas between, such as 0.03,0.01")
+    return rates
+
+
 def _split(pairs: Mapping[str, Any], methods: tuple[str, ...]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """Fields of methods, by method, and fields of every recipe."""
     settings: dict[str, dict[str, Any]] = {}
@@ -99,9 +116,11 @@ def _split(pairs: Mapping[str, Any], methods: tuple[str, ...]) -> tuple[dict[str
             if method not in methods and ALL not in methods:
                 raise ConfigError(f"--set {key}: {method!r} is no method of this comparison; {nearest(method, methods)}")
             settings.setdefault(method, {})[name] = value
-        elif key in ("set", "method", "data", "backbone", "seed", "lr", "out", "fit", "test") or key not in Recipe.model_fields:
-            raise ConfigError(f"--set {key}: expected METHOD.FIELD, or a field of the recipe that the comparison does not decide itself; "
-                              f"{nearest(key, Recipe.model_fields)}")
+        elif key in DECIDED:
+            raise ConfigError(f"--set {key}: a comparison decides this field itself; what says it: {DECIDED[key]}")
+        elif key not in Recipe.model_fields:
+            raise ConfigError(f"--set {key}: expected METHOD.FIELD, or a field of the recipe; "
+                              f"{nearest(key, Recipe.model_fields.keys() - DECIDED.keys())}")
         else:
             common[key] = value
     return settings, common
@@ -111,5 +130,6 @@ def said(wish: Wish) -> str:
     """The wish in TOML, as it stands beside its report."""
     fields = {"suite": wish.suite.name, "root": str(wish.root), "methods": list(wish.methods), "budget": wish.budget,
               "seeds": list(wish.seeds), "trials": wish.trials, "recipe": {**wish.suite.recipe, **wish.common},
+              "rates": {name: list(rates) for name, rates in wish.suite.rates.items()},
               **{f"settings-{name}": dict(own) for name, own in wish.settings.items()}}
     return to_toml(fields)
