@@ -66,7 +66,7 @@ wheel: $(VENV)/.dev
 test-all: table test-slow faults wheel
 
 lint: $(VENV)/.dev
-	$(BIN)/ruff check inarch tests scripts examples
+	$(BIN)/ruff check .
 	$(BIN)/mypy
 
 bench: $(VENV)/.dev

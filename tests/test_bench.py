@@ -223,6 +223,14 @@ def test_measurements_are_kept_per_model_and_shown(measured: dict, tmp_path: Pat
     assert " **1.000** |" in page and f"{HEAD:,}" in page and "frozen MiB" in page
 
 
+def test_a_table_of_what_is_measured_by_name_alone_says_so_and_stands_behind_the_usual_one(measured: dict):
+    entry = copy.deepcopy(measured["models"]["ti"])
+    entry["methods"] = {"floor": entry["methods"]["floor"], "arc-int8": entry["methods"]["arc"]}
+    page = report.tables([{**measured, "models": {"ti": entry}}, measured])
+    headings = [line for line in page.splitlines() if line.startswith("## ")]
+    assert headings == ["## Training step, ViT-Ti/16, batch 2", "## Training step, ViT-Ti/16, batch 2, weights in eight bits"]
+
+
 def test_rivals_share_numbers_and_train_their_own():
     """A twin costs nothing until a method trains: then what it trains is a copy, and nobody else's changes."""
     base = pristine()

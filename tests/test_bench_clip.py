@@ -50,7 +50,7 @@ def batch(size: int, number: int = 0) -> Data:
 
 SMALL = replace(
     CLIP, base=lambda address: pristine(), batch=batch, settings={"side": SIDE, "names": NAMES, "words": WORDS},
-    epoch=Epoch("adaring", ("vision", "text"), batch), resized=None,
+    epoch=Epoch("adaring", ("vision", "text"), batch, steps=2), resized=None,
     subjects={
         "floor": Subject("floor", asked(2)), "beside": Subject("beside", asked(1)),
         "adaring": Subject("AdaRing", trained(AdaRing(**RING))), "adaring-dense": Subject("dense", trained(AdaRing(**RING, path="dense"))),

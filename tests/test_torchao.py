@@ -20,7 +20,9 @@ ABOUT = ("tests/test_packed.py", "tests/test_quantised_base.py")
 def test_bases_that_it_quantises_pass_and_none_is_left_out():
     if not FOLDER.is_dir():
         try:
-            foreign_tests.pip("install", "--no-deps", "--target", str(FOLDER), f"torchao=={VERSION}")
+            fetched = FOLDER.with_suffix(f".part-{os.getpid()}")  # what was broken off is not taken for the whole
+            foreign_tests.pip("install", "--no-deps", "--target", str(fetched), f"torchao=={VERSION}")
+            fetched.rename(FOLDER)
         except foreign_tests.NotFetched as problem:
             pytest.skip(f"torchao could not be fetched: {problem}")
     paths = os.pathsep.join([str(FOLDER), os.environ.get("PYTHONPATH", "")])

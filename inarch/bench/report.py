@@ -13,7 +13,7 @@ from inarch import files
 from inarch.bench.families import FAMILIES
 from inarch.bench.goals import judged
 from inarch.bench.results import fetch
-from inarch.bench.sections import checking, circumstances, importing, inferring, loading, profiling, saving, spread, table, threads
+from inarch.bench.sections import checking, circumstances, counted, importing, inferring, loading, profiling, saving, spread, table, threads
 from inarch.bench.subjects import Family
 from inarch.errors import ConfigError
 
@@ -78,6 +78,7 @@ def report(results: Path = RESULTS) -> str:
 def tables(found: list[dict[str, Any]]) -> str:
     """The tables of these measurements as Markdown, trainings first."""
     trainings = [entry for file in found if file["kind"] == "train" for entry in file["models"].items()]
+    trainings.sort(key=lambda entry: len(entry[1]["methods"]), reverse=True)  # of one model the longer table first
     parts = [part for family in FAMILIES.values() for name in family.sizes for model, entry in trainings
              if (entry.get("family", "vision"), model) == (family.name, name) for part in _of_model(family, name, entry)]
     parts += [_memory(family, name, entry) for file in found if file["kind"] == "memory" for family in FAMILIES.values()
@@ -112,7 +113,8 @@ def _train(family: Family, title: str, entry: dict[str, Any]) -> str:
             *every, "blocks", "trained", "frozen MiB")
     shape = family.shape.format_map(settings)
     about = f"{settings['repeats']} repeats, {threads(settings['threads'])}; {circumstances(entry)}"
-    heading = f"## Training step, {title}, batch {settings['batch']}" + (f" ({shape})" if shape else "")
+    aside = "".join(dict.fromkeys(f", {family.subjects[method].aside}" for method in known if family.subjects[method].aside))
+    heading = f"## Training step, {title}, batch {settings['batch']}{aside}" + (f" ({shape})" if shape else "")
     return "\n".join([heading, "", *table(head, rows), "", about, ""])
 
 
@@ -135,7 +137,7 @@ def _prefix(family: Family, entry: dict[str, Any]) -> str:
     return "\n".join([
         f"### An epoch from kept prefixes, {family.subjects[found['subject']].label}", "",
         f"Kept over plain: {spread(found['ratio'])}{floor}; "
-        f"{seconds['kept']:.2f} s against {seconds['plain']:.2f} s for {found['steps']} steps "
+        f"{seconds['kept']:.2f} s against {seconds['plain']:.2f} s for {counted(found['steps'], 'step')} "
         f"({first}). Recording took {found['recording_seconds']:.2f} s, once, and {found['kept_per_image'] / 2**20:.2f} MiB per image. "
         f"All {found['losses_equal']} losses equal the plain ones bit for bit.", ""])
 

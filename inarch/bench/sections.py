@@ -73,8 +73,12 @@ def _seconds(summary: dict[str, float]) -> tuple[str, str]:
     return f"**{summary['median']:.2f}**", f"{summary['low']:.2f} to {summary['high']:.2f}"
 
 
+def counted(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
 def threads(n: int) -> str:
-    return "1 thread" if n == 1 else f"{n} threads"
+    return counted(n, "thread")
 
 
 def circumstances(entry: dict[str, Any]) -> str:

@@ -27,13 +27,13 @@ Data = tuple[Any, ...]
 class Subject:
     """A way to train: ``label`` for tables, ``prepare`` changes a fresh model into it with the help of ``package``.
 
-    ``aside``: measured only where it is asked for by name.
+    ``aside``: measured only where it is asked for by name, and what the table then says of itself.
     """
 
     label: str
     prepare: Callable[[nn.Module], nn.Module]
     package: str = ""
-    aside: bool = False
+    aside: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Epoch:
     subject: str
     towers: tuple[str, ...]
     batch: Callable[[int, int], Data]
-    steps: int = 2
+    steps: int = 1
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,7 @@ def loss(model: nn.Module, data: Data) -> Tensor:
     return F.cross_entropy(logits(model, pixels), labels)
 
 
+EIGHT = "weights in eight bits"
 GOALS = (
     Goal("P1", "arc", "time", 1.08, size="b"), Goal("P1", "arc", "time", 1.10, size="s"),
     Goal("P1", "arc", "time", 0.97, "lora-peft", "b"), Goal("P1", "arc-dropout", "time", 0.93, "lora-peft-dropout", "b"),
@@ -123,8 +124,8 @@ VISION = Family(
         "lora-peft-dropout": Subject("the same LoRA through peft, dropout 0.1", partial(lora_of_peft, dropout=0.1), "peft"),
         "vera-peft": Subject("VeRA r=256 on the same, through peft", vera_of_peft, "peft"),
         "arc-recompute": Subject("ARC r=50, blocks computed again in backward", recomputed),
-        "arc-int8": Subject("ARC r=50 over int8 weights", partial(in_eight_bits, kind="int8"), "torchao", aside=True),
-        "arc-fp8": Subject("ARC r=50 over fp8 weights", partial(in_eight_bits, kind="fp8"), "torchao", aside=True),
+        "arc-int8": Subject("ARC r=50 over int8 weights", partial(in_eight_bits, kind="int8"), "torchao", EIGHT),
+        "arc-fp8": Subject("ARC r=50 over fp8 weights", partial(in_eight_bits, kind="fp8"), "torchao", EIGHT),
         "bitfit": Subject("BitFit", lambda model: graft(model, BitFit(), thaw="head")),
         "full": Subject("full fine-tuning", lambda model: graft(model, Full())),
     },
