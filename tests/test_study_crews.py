@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import multiprocessing
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -16,9 +18,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from inarch.errors import ConfigError
+from inarch.errors import ConfigError, DataError
 from inarch.study import Wish, memory, runner, study
 from inarch.study.cluster import RayCrew
+from inarch.study.crew import Outcome
 from inarch.study.jobs import Job
 from inarch.study.local import LocalCrew
 from inarch.suites import Suite, SuiteTask
@@ -140,6 +143,56 @@ def test_time_in_the_queue_of_a_cluster_is_no_work(monkeypatch, tmp_path):
         crew.give(job, tmp_path)
         outcome = crew.wait(0.1)
     assert outcome.seconds == 2.0 and outcome.result == {"seconds": 1.5} and outcome.memory == 1 << 20
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1", "127.0.0.1:port"])
+def test_where_nobody_answers_is_no_cluster(monkeypatch, address):
+    """Ray is not asked: it would try for minutes."""
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=lambda **of: pytest.fail("asked")))
+    with pytest.raises(ConfigError, match=re.escape(f"no Ray cluster at {address!r}: ")), RayCrew(address):
+        pass
+
+
+def test_data_that_is_not_there_is_left_out_by_name_and_refused_where_there_is_none(tmp_path, monkeypatch):
+    asked = wish(tmp_path, "out")
+    lost = dataclasses.replace(asked.suite, tasks=(SuiteTask("voice", "voice.npz"), SuiteTask("song", "coop:Song@{data}/song")))
+    with pytest.raises(DataError, match=r"no 'voice.npz' in .*did you mean 'noise.npz'\?.* \(1 more data sets are not there either\)"):
+        study(dataclasses.replace(asked, suite=lost))
+    assert not (tmp_path / "out").exists()
+    some = dataclasses.replace(asked.suite, tasks=(*asked.suite.tasks, *lost.tasks))
+    monkeypatch.setattr(runner, "_crew", lambda wish: Failing())
+    found = study(dataclasses.replace(asked, suite=some))
+    assert {failure.data for failure in found.failures} == {"noise"} and not found.rows
+    assert [note.partition(": data")[0] for note in found.notes if "left out" in note] == ["voice is left out", "song is left out"]
+
+
+class Failing(LocalCrew):
+    """Whatever it is given fails."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.given: list[Job] = []
+
+    def give(self, job: Job, folder: Path) -> None:
+        self.given.append(job)
+
+    @property
+    def free(self) -> bool:
+        return not self.given
+
+    def wait(self, seconds: float) -> Outcome:
+        return Outcome(self.given.pop(), "failed", reason="DataError: broken")
+
+
+def test_a_comparison_of_which_nothing_finished_ends_in_an_error(tmp_path, monkeypatch, capsys):
+    from inarch.cli import main
+
+    wish(tmp_path, "out")
+    monkeypatch.setattr(runner, "_crew", lambda wish: Failing())
+    monkeypatch.chdir(tmp_path)
+    assert main(["compare", "--data", "noise.npz", "--backbone", "mini-vit", "--methods", "linear", "--seeds", "1"]) == 1
+    said = capsys.readouterr()
+    assert "no run finished; the table and the report say why" in said.err and "broken" in said.out + said.err
 
 
 def test_workers_and_a_cluster_contradict_each_other(tmp_path):

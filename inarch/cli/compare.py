@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from inarch.cli.flags import settings
-from inarch.errors import ConfigError
+from inarch.errors import ConfigError, InarchError
 
 RUNNER = "Runner: train what is missing, then compare"
 SHOWN = "What is shown and written"
@@ -37,7 +37,7 @@ SET = Annotated[list[str] | None, _runner("--set", metavar="[METHOD.]KEY=VALUE",
 OUT = Annotated[str | None, _runner("--out", help="Folder of the comparison (default: runs/compare-NAME).")]
 RESULTS = Annotated[str | None, _runner("--results", help="Where the results are kept (default: below --out).")]
 WORKERS = Annotated[int | None, _runner("--workers", help="Processes at a time (default: as many as cores and memory allow).")]
-CLUSTER = Annotated[str | None, _runner("--cluster", metavar="ADDRESS", help="Of a Ray cluster: auto, ray://HOST:PORT, local.")]
+CLUSTER = Annotated[str | None, _runner("--cluster", metavar="ADDRESS", help="Of a Ray cluster: auto, HOST:PORT, ray://HOST:PORT, local.")]
 AGAIN = Annotated[bool, _runner("--again", help="Also try again what failed before.")]
 REFERENCE = Annotated[str | None, _shown("--reference", metavar="METHOD", help="Whom the others are tested against (default: the best).")]
 MATRIX = Annotated[bool, _shown("--matrix", help="Methods down, data sets across (Markdown).")]
@@ -87,6 +87,8 @@ def run(
         from rich.console import Console
 
         Console().print(found.table())
+    if not runs and not found.rows:
+        raise InarchError("no run finished; the table and the report say why")
 
 
 def _read(runs: list[str], suite: str | None, reference: str | None) -> Any:

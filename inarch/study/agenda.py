@@ -175,11 +175,11 @@ def score_of(result: Mapping[str, Any], path: Path) -> float:
 
 
 def chosen(agenda: Agenda) -> Sequence[str]:
-    """One line per cell that has been decided, for the report: the rate, and what every rate scored."""
+    """One line per cell in which a rate was chosen, for the report: the rate, and what every rate scored."""
     lines = []
     for (task, name), cell in agenda.cells.items():
-        tried = ", ".join(f"{rate:g}: {score if score is None or isinstance(score, str) else f'{100 * score:.1f}'}"
+        tried = ", ".join(f"{rate:g}: {'failed' if isinstance(score, str) else score if score is None else f'{100 * score:.1f}'}"
                           for rate, score in cell.trials.items())
-        if cell.rate is not None and len(cell.trials) > 1:
+        if cell.rate is not None and len(cell.trials) > 1 and cell.best() is not None:
             lines.append(f"{name} on {task}: lr {cell.rate:g} (validation score by rate: {tried})")
     return lines

@@ -5,6 +5,7 @@ Ray places each job by its threads, retries one whose node or process dies, and 
 
 from __future__ import annotations
 
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from inarch.study.crew import Outcome
 from inarch.study.jobs import Job
 
 RETRIES = 2  # by Ray, of a job whose process or node died
+PATIENCE = 10  # seconds for whoever listens at an address; Ray itself would ask for minutes
 WAITING = 2  # jobs handed over per processor, so that none is idle
 
 
@@ -31,9 +33,11 @@ class RayCrew:
 
     def __enter__(self) -> RayCrew:
         try:
+            _knock(self.address)
             self.ray.init(address=self.address, log_to_driver=False, ignore_reinit_error=False)
-        except (ConnectionError, RuntimeError, ValueError) as problem:
-            raise ConfigError(f"no Ray cluster at {self.address!r}: {problem}; expected auto, ray://HOST:PORT, or local") from None
+        except (OSError, RuntimeError, ValueError) as problem:
+            expected = "auto, HOST:PORT, ray://HOST:PORT, or local"
+            raise ConfigError(f"no Ray cluster at {self.address!r}: {problem}; expected {expected}") from None
         self.processors = int(self.ray.cluster_resources().get("CPU", 1))
         self.remote = self.ray.remote(max_retries=RETRIES)(remotely)
         return self
@@ -66,6 +70,13 @@ class RayCrew:
         except self.ray.exceptions.RayError as problem:
             return Outcome(job, "died", reason=f"Ray lost it: {str(problem).splitlines()[0]}")
         return Outcome.answer(job, kind, said, took, held)
+
+
+def _knock(address: str) -> None:
+    """Raises ``OSError`` where nobody answers at ``HOST:PORT``, ``ValueError`` where the port is no number."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
 
 
 def remotely(job: Job, folder: str, where: str) -> tuple[str, Any, float, int]:

@@ -16,7 +16,8 @@ from typing import Any
 
 from inarch import folders
 from inarch.compare import Comparison, compare
-from inarch.errors import ConfigError
+from inarch.data.readers import absent
+from inarch.errors import ConfigError, DataError
 from inarch.reporting.results import data_name
 from inarch.study.agenda import Agenda, Plan, chosen
 from inarch.study.board import Board
@@ -56,8 +57,10 @@ class Wish:
 
 def study(wish: Wish, console: Any = None) -> Comparison:
     """Train what is missing and compare. Raises ``ConfigError`` before anything is trained where the wish cannot be met."""
+    suite, lost = _at_hand(wish)
     taking = _entrants(wish)
-    plan = Plan(wish.suite, wish.root, taking.entries, wish.seeds, wish.trials, wish.common)
+    taking = dataclasses.replace(taking, left_out=(*lost, *taking.left_out))
+    plan = Plan(suite, wish.root, taking.entries, wish.seeds, wish.trials, wish.common)
     ledger = Ledger(wish.out, wish.results or wish.out / "results")
     folders.make_folder(wish.out)
     with ExitStack() as stack:
@@ -73,6 +76,16 @@ def study(wish: Wish, console: Any = None) -> Comparison:
         if agenda.open:
             _work(agenda, ledger, stack.enter_context(crew), stack.enter_context(board))
     return compared(agenda, ledger, taking, wish)
+
+
+def _at_hand(wish: Wish) -> tuple[Suite, list[str]]:
+    """The suite with the tasks whose data is there, and a line for every other one; raises ``DataError`` where none is."""
+    lost = {task.name: why for task in wish.suite.tasks if (why := absent(wish.suite.fields(task, wish.root)["data"]))}
+    there = tuple(task for task in wish.suite.tasks if task.name not in lost)
+    if not there:
+        more = f" ({len(lost) - 1} more data sets are not there either)" if len(lost) > 1 else ""
+        raise DataError(f"data {next(iter(lost.values()))}{more}; --data says where it lies, inarch data get NAME how to get a public set")
+    return dataclasses.replace(wish.suite, tasks=there), [f"{name} is left out: data {why}" for name, why in lost.items()]
 
 
 def _entrants(wish: Wish) -> Entrants:

@@ -67,6 +67,15 @@ def read(address: str | Path, options: Options) -> Draft:
     return kind.read(place, options)
 
 
+def absent(address: str) -> str | None:
+    """What is wrong with the path that an address is or ends in, as ``SCHEME:NAME@PATH`` does; None where it is there, or names none."""
+    path = address.rpartition("@")[2] if ":" in address.partition("@")[0] else address
+    place = Path(os.path.expanduser(path))
+    if ":" in path or place.exists() or any(kind.matches(address) for kind in WORDS):
+        return None
+    return _missing(place)
+
+
 def _suit(kind: Kind, options: Options) -> None:
     """Refuse an option that this kind of data would ignore."""
     given = {name for name, value in vars(options).items() if value and name != "seed"}
