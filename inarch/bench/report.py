@@ -13,7 +13,7 @@ from inarch import files
 from inarch.bench.families import FAMILIES
 from inarch.bench.goals import judged
 from inarch.bench.results import fetch
-from inarch.bench.sections import checking, circumstances, counted, importing, inferring, loading, profiling, saving, spread, table, threads
+from inarch.bench.sections import SECTIONS, circumstances, counted, spread, table, threads, verdicts
 from inarch.bench.subjects import Family
 from inarch.errors import ConfigError
 
@@ -28,6 +28,7 @@ Written by `inarch bench report` from `results/bench/*.json`; do not edit.
     inarch bench train --models b --methods arc,arc-int8,arc-fp8 --json results/bench/eight-bits.json      # with torchao; 5 minutes
     inarch bench memory --json results/bench/memory.json      # exact; minutes where a CPU has no bf16; --family vl, clip
     inarch bench profile --methods arc --json results/bench/profile.json      # a minute; --family clip, vl
+    inarch bench compile --json results/bench/compile.json      # about 6 minutes on one core, with a C++ compiler
     inarch bench infer --json results/bench/infer.json      # about 4 minutes on one core
     inarch bench import --json results/bench/import.json
     inarch bench check --json results/bench/check.json
@@ -83,20 +84,19 @@ def tables(found: list[dict[str, Any]]) -> str:
              if (entry.get("family", "vision"), model) == (family.name, name) for part in _of_model(family, name, entry)]
     parts += [_memory(family, name, entry) for file in found if file["kind"] == "memory" for family in FAMILIES.values()
               for name, entry in file["models"].items() if name in family.sizes and entry["family"] == family.name]
-    parts += [profiling(file) for file in found if file["kind"] == "profile"]
-    parts += [inferring(file) for file in found if file["kind"] == "infer"]
-    parts += [importing(file) for file in found if file["kind"] == "import"]
-    parts += [checking(file) for file in found if file["kind"] == "check"]
-    parts += [saving(file) for file in found if file["kind"] == "save"]
-    parts += [loading(file) for file in found if file["kind"] == "load"]
+    parts += [show(file) for kind, show in SECTIONS.items() for file in found if file["kind"] == kind]
     return "\n".join(parts)
 
 
 def _of_model(family: Family, name: str, entry: dict[str, Any]) -> list[str]:
     title, rows = family.sizes[name].title, {method: row for method, row in _known(family, entry).items() if "generation" in row}
     goals = judged(family.goals, name, entry)
-    more = [*([_goals(family, goals)] if goals else []), *([_prefix(family, entry)] if "prefix" in entry else [])]
+    more = [*([verdicts(_labels(family), goals)] if goals else []), *([_prefix(family, entry)] if "prefix" in entry else [])]
     return [_train(family, title, entry), *more] + ([_told(family, title, entry, rows)] if rows else [])
+
+
+def _labels(family: Family) -> dict[str, str]:
+    return {name: subject.label for name, subject in family.subjects.items()}
 
 
 def _known(family: Family, entry: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -116,18 +116,6 @@ def _train(family: Family, title: str, entry: dict[str, Any]) -> str:
     aside = "".join(dict.fromkeys(f", {family.subjects[method].aside}" for method in known if family.subjects[method].aside))
     heading = f"## Training step, {title}, batch {settings['batch']}{aside}" + (f" ({shape})" if shape else "")
     return "\n".join([heading, "", *table(head, rows), "", about, ""])
-
-
-def _goals(family: Family, goals: list[dict[str, Any]]) -> str:
-    rows = [_goal(family, goal) for goal in goals]
-    return "\n".join(["### Goals", "", *table(("what", "at most", "found", "so", "goal"), rows), ""])
-
-
-def _goal(family: Family, goal: dict[str, Any]) -> tuple[str, ...]:
-    figure = {"saved": "saved bytes of the batch", "time": "step time", "epoch": "epoch from kept prefixes"}[goal["figure"]]
-    value = f"**{goal['value']:.3f}**" if goal["figure"] == "saved" else spread({"median": goal["value"], **goal})
-    what = f"{figure}: {family.subjects[goal['subject']].label} over {family.subjects[goal['against']].label}"
-    return what, f"{goal['most']:.2f}", value, "met" if goal["met"] else "missed", goal["name"]
 
 
 def _prefix(family: Family, entry: dict[str, Any]) -> str:

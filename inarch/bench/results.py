@@ -9,13 +9,13 @@ from inarch import files
 from inarch.errors import ConfigError
 
 FORMAT = 1
-KINDS = ("train", "memory", "profile", "infer", "import", "check", "save", "load")
+KINDS = ("train", "memory", "profile", "compile", "infer", "import", "check", "save", "load")
 
 
 def store(found: dict[str, Any], path: Path) -> None:
     """Write; models that an existing file holds, with settings of their own, and this run did not measure stay in it."""
     check_place(found["kind"], path)
-    if path.exists() and found["kind"] in ("train", "memory"):
+    if path.exists() and found["kind"] in ("train", "memory", "compile"):
         found = {**found, "models": {**fetch(path)["models"], **found["models"]}}
     files.write(path, files.canonical(found))
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from inarch.bench.compiled import GRAPH, labels
 from inarch.bench.families import FAMILIES
 from inarch.bench.infer import SUBJECTS
 from inarch.bench.profile import REST
@@ -106,6 +107,34 @@ def inferring(file: dict[str, Any]) -> str:
     return "\n".join([f"## Inference, batch {settings['batch']}", "", *table(head, rows), "", about, ""])
 
 
+def compiling(file: dict[str, Any]) -> str:
+    """A table of methods by model: eager, compiled, and one over the other; then the goals."""
+    parts = []
+    for model, entry in file["models"].items():
+        settings, found = entry["settings"], entry["methods"]
+        pairs = [(label, found[name], found[name + GRAPH]) for name, label in labels().items() if name + GRAPH in found]
+        rows = [(label, *(spread(ratio) for ratio in (eager["time_ratio"], graph["time_ratio"], graph["over_eager"])),
+                 f"{eager['seconds']:.3f}", f"{graph['seconds']:.3f}", f"{graph['first']:.0f}") for label, eager, graph in pairs]
+        head = ("method", "eager / floor", "compiled / floor", "compiled / eager", "eager s", "compiled s", "first step s")
+        about = f"{settings['repeats']} repeats, {threads(settings['threads'])}; {circumstances(entry)}"
+        title = f"## Compiled training step, {VISION.sizes[model].title}, batch {settings['batch']}"
+        parts += [title, "", *table(head, rows), "", about, "", verdicts(labels(), entry["goals"])]
+    return "\n".join(parts)
+
+
+def verdicts(names: Mapping[str, str], goals: list[dict[str, Any]]) -> str:
+    """Which goals are met; ``names``: what tables call the subjects."""
+    rows = [_verdict(names, goal) for goal in goals]
+    return "\n".join(["### Goals", "", *table(("what", "at most", "found", "so", "goal"), rows), ""])
+
+
+def _verdict(names: Mapping[str, str], goal: dict[str, Any]) -> tuple[str, ...]:
+    figure = {"saved": "saved bytes of the batch", "time": "step time", "epoch": "epoch from kept prefixes"}[goal["figure"]]
+    value = f"**{goal['value']:.3f}**" if goal["figure"] == "saved" else spread({"median": goal["value"], **goal})
+    what = f"{figure}: {names[goal['subject']]} over {names[goal['against']]}"
+    return what, f"{goal['most']:.2f}", value, "met" if goal["met"] else "missed", goal["name"]
+
+
 def profiling(file: dict[str, Any]) -> str:
     """Operations down, methods across: shares of the floor's step."""
     family, settings = FAMILIES[file["family"]], file["settings"]
@@ -119,3 +148,7 @@ def profiling(file: dict[str, Any]) -> str:
     about = f"{settings['repeats']} steps of each, {threads(settings['threads'])}; {circumstances(file)}"
     title = f"## Where the distance to the floor goes, {family.sizes[settings['model']].title}, batch {settings['batch']}"
     return "\n".join([title, "", *table(head, rows), "", about, ""])
+
+
+SECTIONS = {"profile": profiling, "compile": compiling, "infer": inferring, "import": importing, "check": checking, "save": saving,
+            "load": loading}  # kind of measurement -> its part of the page, in this order

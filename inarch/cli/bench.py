@@ -1,4 +1,4 @@
-"""``inarch bench train|memory|profile|infer|import|check|save|load|report``: instruments, run on purpose; no test depends on a time."""
+"""``inarch bench train|memory|profile|compile|infer|import|check|save|load|report``: instruments, run on purpose, not by tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from inarch.errors import ConfigError
 
 
 def run(
-    what: Annotated[Literal["train", "memory", "profile", "infer", "import", "check", "save", "load", "report"],
+    what: Annotated[Literal["train", "memory", "profile", "compile", "infer", "import", "check", "save", "load", "report"],
                     typer.Argument(help="report writes bench/README.md.")],
     family: Annotated[Literal["vision", "vl", "clip"] | None, typer.Option(
         help="train, memory, profile: vision (default); vl, on BART-base shapes; clip, both towers of CLIP ViT-B/16.")] = None,
@@ -48,6 +48,7 @@ def run(
     ways: dict[str, Callable[[], dict[str, Any]]] = {
         "train": lambda: _train(*shape, repeats, threads or 1), "memory": lambda: _memory(*shape),
         "profile": lambda: _profile(*shape, repeats or 3, threads or 1),
+        "compile": lambda: _compile(shape[1], batch or 8, repeats or 5, threads or 1),
         "infer": lambda: _infer(shape[1], batch or 8, repeats or 5, threads or 1), "import": lambda: _import(repeats or 10),
         "check": lambda: _check(repeats or 5), "save": lambda: _save(repeats or 30), "load": lambda: _load(repeats or 500),
     }
@@ -69,7 +70,7 @@ def _kept(what: str, json: Path | None, measure: Callable[[], dict[str, Any]]) -
 _SHAPED = {"family", "models", "methods", "batch", "side", "json"}
 _TAKES: dict[str, set[str]] = {
     "train": _SHAPED | {"threads", "repeats"}, "profile": _SHAPED | {"threads", "repeats"}, "memory": _SHAPED, "report": set(),
-    "infer": {"models", "batch", "threads", "repeats", "json"},
+    "compile": {"models", "batch", "threads", "repeats", "json"}, "infer": {"models", "batch", "threads", "repeats", "json"},
 }
 
 
@@ -123,6 +124,12 @@ def _profile(family: str, models: list[str] | None, methods: list[str] | None, b
         raise ConfigError(f"--models {','.join(chosen)}: one model is profiled at a time")
     return _mended(steps(methods, repeats, family), partial(
         bench_profile, chosen[0], methods, family=family, batch=batch, side=side, repeats=repeats, n_threads=threads))
+
+
+def _compile(models: list[str] | None, batch: int, repeats: int, threads: int) -> dict[str, Any]:
+    from inarch.bench.compiled import bench_compile, steps
+
+    return _mended(steps(models, repeats), partial(bench_compile, models, batch=batch, repeats=repeats, n_threads=threads))
 
 
 def _infer(models: list[str] | None, batch: int, repeats: int, threads: int) -> dict[str, Any]:

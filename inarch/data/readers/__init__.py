@@ -93,4 +93,4 @@ def _missing(path: Path) -> str:
     there = sorted(shown(name) for name in os.listdir(child.parent) if not name.startswith("."))
     close = difflib.get_close_matches(child.name, there, n=1)
     found = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(there[:10]) or 'no files'}"
-    return f"{shown(path)}: no {shown(child.name)!r} in {shown(child.parent)}/; {found}"
+    return f"{shown(path)}: no {shown(child.name)!r} in {os.path.join(shown(child.parent), '')}; {found}"
