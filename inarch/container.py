@@ -61,6 +61,7 @@ class Scion(nn.Module):
             self.add_module("shared", built.shared)
         self.kept = Bag()
         self.active = False
+        self.rebuilds = True  # may its adapters make again in backward what need not be kept
         self.prepared = {stack.tower: Prepared() for stack in stacks}
         self.homes = {stack.name: self.prepared[stack.tower] for stack in stacks}
         self.held: frozenset[str] = frozenset()  # trained tensors that stay as they are for now

@@ -5,6 +5,7 @@ Hooks are objects of module-level classes, so a deep copy or a pickle of the mod
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from inarch.adapter import Adapter, defines
 from inarch.errors import CannotGraft
 from inarch.narrow import in_width
 from inarch.ports import Port, Site
-from inarch.rebuild import Source, checkpointed, maker, usable
+from inarch.rebuild import Source, checkpointed, maker, plainly, usable
 
 if TYPE_CHECKING:
     from inarch.container import Scion
@@ -40,14 +41,23 @@ class Link:
         return self.scion._modules[self.key]  # type: ignore[return-value]
 
     def before(self, x: Tensor, source: Source | None = None) -> Tensor:
-        more = {"source": source} if self.rebuilds else {}
-        given = self.scion.given(self.key)
-        return in_width(lambda x: self.adapter.before(x, self.index, given, **more), self.scion.dtype, x).to(x.dtype)
+        given, more = self.scion.given(self.key), self._known(source=source)
+        with self._keeping():
+            return in_width(lambda x: self.adapter.before(x, self.index, given, **more), self.scion.dtype, x).to(x.dtype)
 
     def after(self, x: Tensor, y: Tensor, source: Source | None = None, wrote: Source | None = None) -> Tensor:
-        more = ({"source": source} if self.rebuilds else {}) | ({"wrote": wrote} if self.rewrites else {})
-        given = self.scion.given(self.key)
-        return in_width(lambda x, y: self.adapter.after(x, y, self.index, given, **more), self.scion.dtype, x, y).to(y.dtype)
+        given, more = self.scion.given(self.key), self._known(source=source, wrote=wrote)
+        with self._keeping():
+            return in_width(lambda x, y: self.adapter.after(x, y, self.index, given, **more), self.scion.dtype, x, y).to(y.dtype)
+
+    def _known(self, **sources: Source | None) -> dict[str, Source | None]:
+        """Those that the adapter takes, if it may make anything again."""
+        takes = {"source": self.rebuilds, "wrote": self.rewrites}
+        return {name: source for name, source in sources.items() if self.scion.rebuilds and takes[name]}
+
+    def _keeping(self) -> AbstractContextManager[None]:
+        """A compiler chooses itself what to keep."""
+        return nullcontext() if self.scion.rebuilds or torch.compiler.is_compiling() else plainly()
 
 
 def compose(x: Tensor, edited: list[Tensor]) -> Tensor:

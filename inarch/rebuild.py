@@ -8,7 +8,9 @@ One unit of tokens x width a site stays unsaved: the 20 % by which a trained dow
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -19,6 +21,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils import checkpoint as checkpointing
 
 Optional = Tensor | None
+_PLAIN = ContextVar("_PLAIN", default=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +61,16 @@ def usable(x: Any) -> bool:
     return isinstance(x, Tensor) and torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
+@contextmanager
+def plainly() -> Iterator[None]:
+    """Within it ``thin`` is a call like any other, and autograd keeps what it likes."""
+    token = _PLAIN.set(True)
+    try:
+        yield
+    finally:
+        _PLAIN.reset(token)
+
+
 def checkpointed() -> bool:
     """Is this a run that is run again in backward, or that second run? What came in from outside may then be kept only as it came."""
     top = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
@@ -74,7 +87,7 @@ def thin(f: Callable[..., Tensor], inputs: Sequence[Optional], *, reads: Sequenc
 
     ``f`` draws nothing at random and changes nothing.
     """
-    if not usable(next((x for x in inputs if x is not None), None)):
+    if not usable(next((x for x in inputs if x is not None), None)) or _PLAIN.get():
         return f(*inputs)
     known = list(zip_longest(inputs, sources))
     again = [None if x is None or source is None else Rebuilder(source, x.dtype) for x, source in known]

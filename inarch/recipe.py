@@ -137,6 +137,7 @@ class Recipe(BaseModel):
     threads: FromZero = 0  # of torch; 0: as it chooses
     eval_batch_size: Whole = 64  # decides no number; [4.1] has 256, which a CPU computes more slowly
     recompute: bool = False  # blocks are computed again in backward: a fraction of the memory for about a third more time
+    rebuild: bool = True  # adapters make again in backward what need not be kept; false: less time, more memory
     cache_features: bool = True  # what lies before the first trained number runs once per image or name, where that is exact
     cache_folder: str = ""  # of classification: a folder, memory-mapped, where later runs find it again; "": in memory, for this run
     cache_dtype: Literal["fp32", "fp16", "bf16"] | None = None  # of what is kept; None: as it is computed

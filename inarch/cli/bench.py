@@ -40,10 +40,7 @@ def run(
     _refuse_idle(what, {"family": family, "models": models, "methods": methods, "batch": batch, "side": side, "threads": threads,
                         "repeats": repeats, "json": json})
     if what == "report":
-        from inarch.bench.report import write_report
-
-        print(write_report())
-        return
+        return _report()
     shape = family or "vision", _words(models), _words(methods), batch, side
     ways: dict[str, Callable[[], dict[str, Any]]] = {
         "train": lambda: _train(*shape, repeats, threads or 1), "memory": lambda: _memory(*shape),
@@ -53,6 +50,12 @@ def run(
         "check": lambda: _check(repeats or 5), "save": lambda: _save(repeats or 30), "load": lambda: _load(repeats or 500),
     }
     _kept(what, json, ways[what])
+
+
+def _report() -> None:
+    from inarch.bench.report import write_report
+
+    print(write_report())
 
 
 def _kept(what: str, json: Path | None, measure: Callable[[], dict[str, Any]]) -> None:

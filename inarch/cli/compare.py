@@ -77,18 +77,22 @@ def run(
         raise ConfigError("give RUNS to compare, or --data (and --suite) to train what is to be compared; not both, not neither")
     found = _read(runs, suite, reference) if runs else _trained(locals())
     _write(found, {"html": html, "csv": csv, "latex": latex})
-    if json:
+    _print(found, "json" if json else "matrix" if matrix else "markdown" if markdown else "")
+    if not runs and not found.rows:
+        raise InarchError("no run finished; the table and the report say why")
+
+
+def _print(found: Any, form: str) -> None:
+    if form == "json":
         from json import dumps
 
         print(dumps(found.to_json(), indent=1))
-    elif matrix or markdown:
-        print(found.matrix_markdown() if matrix else found.markdown(), end="")
+    elif form:
+        print(found.matrix_markdown() if form == "matrix" else found.markdown(), end="")
     else:
         from rich.console import Console
 
         Console().print(found.table())
-    if not runs and not found.rows:
-        raise InarchError("no run finished; the table and the report say why")
 
 
 def _read(runs: list[str], suite: str | None, reference: str | None) -> Any:

@@ -28,7 +28,7 @@ EXPECTED: dict[str, type | tuple[type, ...]] = {
 NEUTRAL = frozenset((
     "data", "backbone", "method", "set", "out", "seed", "image_size", "image_column", "label_column", "device", "workers",
     "threads", "eval_batch_size", "cache_features", "test", "checkpoint_every", "keep", "tensorboard", "report_to",
-    "features", "tower", "watch", "recompute", "cache_folder", "evaluate_every",
+    "features", "tower", "watch", "recompute", "rebuild", "cache_folder", "evaluate_every",
 ))
 # fields that the first results did not have: where one is not stated, the run was as the default says
 LATER: dict[str, Any] = {"limit": 0, "tasks": [], "visual_tokens": None, "beams": None, "data_order": "seeded", "schedule": "cosine",
@@ -36,7 +36,7 @@ LATER: dict[str, Any] = {"limit": 0, "tasks": [], "visual_tokens": None, "beams"
                          "templates": ["a photo of a {}."], "transfer": [], "names_per_update": 0, "keep_text": 0.0, "keep_image": 0.0,
                          "keep_logits": 0.0, "keep_scale": 0.0, "probe": "off", "probe_share": 0.3, "least_updates": 0,
                          "most_updates": 0, "warmup_lr": None, "optimizer": "adamw", "split_seed": None, "cache_dtype": None,
-                         "half_base": False, "quantised_base": None}
+                         "half_base": False, "quantised_base": None, "rebuild": True}
 SUFFIXES = (".npz", ".csv", ".jsonl", ".ndjson")
 
 

@@ -20,7 +20,8 @@ from inarch.reporting.results import LATER
 
 PLACES = frozenset(("data", "backbone", "out", "device", "threads", "eval_batch_size"))  # what a key does not hold as it stands
 ASKED = {"evaluate_every": 1}  # of kept comparisons; scores on the way decide nothing
-SINCE = {name: LATER[name] for name in ("cache_dtype", "half_base", "quantised_base")}  # younger than kept comparisons: a key is as it was
+SINCE = {name: LATER[name]  # younger than kept comparisons: a key is as it was
+         for name in ("cache_dtype", "half_base", "quantised_base", "rebuild")}
 Kind = Literal["trial", "seed"]
 
 

@@ -12,6 +12,7 @@ from inarch.planting import Planting, planting
 from inarch.provenance import now, versions
 from inarch.recipe import Recipe
 from inarch.run import Card, relative
+from inarch.switching import rebuild
 from inarch.tasks import task_of
 from inarch.tasks.task import Start, Task
 from inarch.training.recompute import recompute
@@ -50,6 +51,8 @@ def grafted(recipe: Recipe, model: nn.Module) -> nn.Module:
     ours.plant(model, thaw, recipe.seed)
     _assert_trained(model, ours)
     narrowed(model, recipe)
+    if not recipe.rebuild:
+        rebuild(model, False)
     if recipe.recompute:
         recompute(model)
     return model
