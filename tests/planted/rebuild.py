@@ -34,4 +34,10 @@ FAULTS = [
           f"{THIN} -k edit_of_the_projection"),
     Fault("a block that runs again keeps what only its first run knew", "inarch/joint.py", "found is None or checkpointed()",
           "found is None", "tests/test_recompute.py -k every_library"),
+    Fault("what is to be kept is made again", "inarch/joint.py", "if self.scion.rebuilds and takes[name]", "if takes[name]",
+          "tests/test_rebuild_off.py -k 'more_is_kept and arc'"),
+    Fault("a thin node stands where none is wished", "inarch/rebuild.py", " or _PLAIN.get()", "",
+          "tests/test_rebuild_off.py -k 'more_is_kept and vlpet'"),
+    Fault("a run forgets that it rebuilds nothing", "inarch/training/job.py", "if not recipe.rebuild:", "if False:",
+          "tests/test_rebuild_off.py -k learns_the_same"),
 ]
