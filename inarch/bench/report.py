@@ -28,7 +28,7 @@ Written by `inarch bench report` from `results/bench/*.json`; do not edit.
     inarch bench train --models b --methods arc,arc-int8,arc-fp8 --json results/bench/eight-bits.json      # with torchao; 5 minutes
     inarch bench memory --json results/bench/memory.json      # exact; minutes where a CPU has no bf16; --family vl, clip
     inarch bench profile --methods arc --json results/bench/profile.json      # a minute; --family clip, vl
-    inarch bench compile --json results/bench/compile.json      # about 6 minutes on one core, with a C++ compiler
+    inarch bench compile --json results/bench/compile.json      # about 8 minutes on one core, with a C++ compiler
     inarch bench infer --json results/bench/infer.json      # about 4 minutes on one core
     inarch bench import --json results/bench/import.json
     inarch bench check --json results/bench/check.json
