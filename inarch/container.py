@@ -52,6 +52,8 @@ class Scion(nn.Module):
     While active, thawed values live in the base; while not, in ``kept`` (or ``head``, when the graft brought its own).
     """
 
+    rebuilds = True  # may its adapters make again in backward what need not be kept
+
     def __init__(self, method: Method, stacks: list[Stack], built: Built, thawed: list[str]) -> None:
         super().__init__()
         self.method, self.stacks, self.thawed, self.keys = method, stacks, thawed, list(built.adapters)
@@ -61,7 +63,6 @@ class Scion(nn.Module):
             self.add_module("shared", built.shared)
         self.kept = Bag()
         self.active = False
-        self.rebuilds = True  # may its adapters make again in backward what need not be kept
         self.prepared = {stack.tower: Prepared() for stack in stacks}
         self.homes = {stack.name: self.prepared[stack.tower] for stack in stacks}
         self.held: frozenset[str] = frozenset()  # trained tensors that stay as they are for now
