@@ -145,6 +145,35 @@ def test_time_in_the_queue_of_a_cluster_is_no_work(monkeypatch, tmp_path):
     assert outcome.seconds == 2.0 and outcome.result == {"seconds": 1.5} and outcome.memory == 1 << 20
 
 
+def test_what_a_comparison_costs_is_told_of_the_runs_that_it_did_whole(tmp_path):
+    """Of one that went on from before, the result knows the seconds of both times."""
+    jobs = [SimpleNamespace(key=name) for name in ("fresh", "resumed", "failed")]
+    (tmp_path / "resumed").mkdir()
+    waiting, out = jobs[:], []
+
+    class Few(SimpleNamespace):
+        open = property(lambda self: bool(waiting or out))
+
+    agenda = Few(next=lambda: waiting.pop(0) if waiting else None, done=lambda job, result: None, fail=lambda job, reason: None)
+    said: list[str] = []
+    board = SimpleNamespace(tick=lambda: None, note=lambda outcome: None, say=said.append, finished=3)
+
+    class Quick:
+        free, about = True, "one"
+
+        def give(self, job: Any, folder: Path) -> None:
+            folder.mkdir(exist_ok=True)
+            out.append(job)
+
+        def wait(self, seconds: float) -> Outcome:
+            job = out.pop(0)
+            done = {"fresh": {"seconds": 95.0}, "resumed": {"seconds": 500.0}}.get(job.key)
+            return Outcome(job, "done" if done else "failed", done, seconds=100.0)
+
+    runner._work(agenda, SimpleNamespace(folder=lambda job: tmp_path / job.key), Quick(), board)
+    assert said[0].endswith("; of 1 min 40 s in runs, 1 min 35 s were training steps (5.0% beside them)")
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1", "127.0.0.1:port"])
 def test_where_nobody_answers_is_no_cluster(monkeypatch, address):
     """Ray is not asked: it would try for minutes."""

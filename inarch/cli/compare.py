@@ -22,6 +22,7 @@ def _shown(*names: str, help: str, metavar: str | None = None) -> Any:
     return typer.Option(*names, help=help, metavar=metavar, show_default=False, rich_help_panel=SHOWN)
 
 
+UNBROKEN = 180  # columns of a table that goes into a file or a pipe
 RUNS = Annotated[list[str] | None, typer.Argument(help="Run folders, result.json files, or folders that hold them.")]
 DATA = Annotated[list[str] | None, _runner("--data", metavar="DATA", help="Data to train on (repeatable); of a suite, its root.")]
 SUITE = Annotated[str | None, _runner("--suite", metavar="NAME | FILE.toml", help="Tasks, groups, recipe and rates: local, vtab-1k, ...")]
@@ -92,7 +93,8 @@ def _print(found: Any, form: str) -> None:
     else:
         from rich.console import Console
 
-        Console().print(found.table())
+        console = Console()
+        (console if console.is_terminal else Console(width=UNBROKEN)).print(found.table())
 
 
 def _read(runs: list[str], suite: str | None, reference: str | None) -> Any:

@@ -15,7 +15,7 @@ class Board:
 
     def __init__(self, console: Any | None, agenda: Agenda, crew: Crew) -> None:
         self.console, self.agenda, self.crew = console, agenda, crew
-        self.began, self.finished, self.spent = time.monotonic(), 0, 0.0
+        self.began, self.finished = time.monotonic(), 0
         self.live: Any = None
 
     def __enter__(self) -> Board:
@@ -39,7 +39,6 @@ class Board:
     def note(self, outcome: Outcome) -> None:
         """A finished run."""
         self.finished += 1
-        self.spent += outcome.seconds
         if outcome.kind != "done":
             self.say(f"{outcome.job}: {outcome.reason}")
         elif self.live is None:

@@ -108,19 +108,20 @@ def _crew(wish: Wish) -> Crew:
 
 
 def _work(agenda: Agenda, ledger: Ledger, crew: Crew, board: Board) -> None:
-    began = time.monotonic()
-    trained = 0.0
+    began, spent, trained = time.monotonic(), 0.0, 0.0
+    whole: set[str] = set()  # runs of which all is done here: one that goes on has seconds of before among its own
     while agenda.open:
         while crew.free and (job := agenda.next()) is not None:
+            (whole.discard if ledger.folder(job).exists() else whole.add)(job.key)
             crew.give(job, ledger.folder(job))
         board.tick()
         outcome = crew.wait(0.5)
         if outcome is not None:
-            trained += float((outcome.result or {}).get("seconds", 0.0))
+            if outcome.result is not None and outcome.job.key in whole:
+                spent, trained = spent + outcome.seconds, trained + float(outcome.result["seconds"])
             _noted(agenda, board, outcome)
-    beside = f" ({1 - trained / board.spent:.1%} beside them)" if board.spent else ""
-    board.say(f"{board.finished} runs in {span(time.monotonic() - began)} by {crew.about}; of {span(board.spent)} in runs, "
-              f"{span(trained)} were training steps{beside}")
+    share = f"; of {span(spent)} in runs, {span(trained)} were training steps ({1 - trained / spent:.1%} beside them)" if spent else ""
+    board.say(f"{board.finished} runs in {span(time.monotonic() - began)} by {crew.about}{share}")
 
 
 def _noted(agenda: Agenda, board: Board, outcome: Outcome) -> None:

@@ -18,6 +18,8 @@ FAULTS = [
           "tests/test_study.py -k key_is_of"),
     Fault("data that is not there is trained on", "inarch/study/runner.py", "if task.name not in lost)", ")",
           "tests/test_study_crews.py -k left_out_by_name"),
+    Fault("what a run took before counts against what it took now", "inarch/study/runner.py", " and outcome.job.key in whole:", ":",
+          "tests/test_study_crews.py -k did_whole"),
     Fault("a comparison of failures is a success", "inarch/cli/compare.py", "if not runs and not found.rows:", "if False:",
           "tests/test_study_crews.py -k nothing_finished"),
     Fault("LaTeX obeys a name", "inarch/reporting/latex.py", '"$": r"\\$", ', "", "tests/test_compare_files.py -k obeys_none"),
