@@ -301,7 +301,7 @@ def test_a_profile_s_shares_add_up_to_the_distance(monkeypatch: pytest.MonkeyPat
 def test_an_epoch_of_vision_starts_behind_the_frozen_blocks(monkeypatch: pytest.MonkeyPatch):
     top = subjects.Subject("ARC, last block", lambda model: inarch.graft(model, ARC(rank=4, layers="-1:"), thaw="head"))
     small = replace(VISION, base=lambda address: tiny().eval(), batch=batch, subjects=VISION.subjects | {"arc-top6": top},
-                    epoch=replace(VISION.epoch, batch=lambda size, number: batch(size)))
+                    epoch=replace(VISION.epoch, steps=2, batch=lambda size, number: batch(size)))
     monkeypatch.setitem(FAMILIES, "vision", small)
     entry = train.bench_train(["b"], ["arc-top6"], batch=2, repeats=1)["models"]["b"]
     assert entry["prefix"]["first"] == {"vision": DEPTH - 1} and entry["prefix"]["losses_equal"] == 4
