@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
 
+NULL = "null"  # what a file or flag that has no word for None says for it
+
+
 @dataclass(frozen=True)
 class Pre:
     """``h = u (I + down up) + shift`` where u enters the span: folds into its readers. Shapes ``D r``, ``r D``, ``D``."""
@@ -167,14 +170,16 @@ class Method(ABC):
         for key in fields.keys() - known:
             raise ConfigError(f"{cls.__name__}: unknown key {key!r}; {nearest(key, known)}")
         hints = get_type_hints(cls)
-        return cls(**{key: _tuples(value, hints[key]) for key, value in fields.items()})
+        return cls(**{key: _read(value, hints[key]) for key, value in fields.items()})
 
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _tuples(value: Any, hint: Any) -> Any:
+def _read(value: Any, hint: Any) -> Any:
+    if value == NULL and type(None) in _options(hint):
+        return None
     if isinstance(value, list):
         return tuple(value)
     items = [get_args(option)[0] for option in _options(hint) if get_origin(option) is tuple]

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from inarch.adapter import Method
+from inarch.adapter import NULL, Method
 from inarch.errors import ConfigError, nearest
 from inarch.methods import configured
 from inarch.recipe_rules import contradictions, defaults, kind_of, reasons, schemed, storable
@@ -155,6 +155,7 @@ class Recipe(BaseModel):
         """A checked recipe; ``ConfigError`` naming ``where``, the key, what was found and what was expected."""
         for key in fields.keys() - Recipe.model_fields.keys():
             raise ConfigError(f"{where}: unknown key {key!r}; {nearest(key, Recipe.model_fields)}")
+        fields = {key: None if value == NULL and Recipe.model_fields[key].default is None else value for key, value in fields.items()}
         fields = schemed(storable(fields, where))
         fields = defaults(fields) | fields
         try:
@@ -164,6 +165,13 @@ class Recipe(BaseModel):
         recipe.method_config()
         contradictions(recipe, where)
         return recipe
+
+    def spelled(self) -> dict[str, Any]:
+        """The fields for a file without a word for ``None``, from which ``parse`` makes this recipe: a None that is no default is said."""
+        fields, method = self.model_dump(), self.method_config().fields()
+        filled = defaults({key: value for key, value in fields.items() if value is not None})
+        usual = configured(self.method, {key: value for key, value in method.items() if value is not None}).fields()
+        return _said(fields, filled) | {"set": _said(method, usual)}
 
     @property
     def generates(self) -> bool:
@@ -204,6 +212,11 @@ def _word(address: str) -> str:
     stem = address.partition("@")[0].rstrip("/").replace(":", "/").rpartition("/")[2]
     stem = stem.rpartition(".")[0] or stem
     return "".join(c if c.isalnum() or c in "-_" else "-" for c in stem) or "data"
+
+
+def _said(fields: dict[str, Any], filled: dict[str, Any]) -> dict[str, Any]:
+    """``filled``: what a reader puts where a field is left out."""
+    return {key: NULL if value is None and filled.get(key) is not None else value for key, value in fields.items()}
 
 
 def load_recipe(path: str | Path) -> Recipe:

@@ -98,8 +98,7 @@ class Run:
             raise StorageError(f"{self}: {problem.strerror}; choose a folder that can be written") from None
 
     def write_recipe(self, recipe: Recipe) -> None:
-        fields = recipe.model_dump() | {"set": recipe.method_config().fields()}
-        files.write(self.recipe_file, to_toml(fields).encode())
+        files.write(self.recipe_file, to_toml(recipe.spelled()).encode())
 
     def recipe(self) -> Recipe:
         """The resolved recipe; ``Incomplete`` where the folder is no run."""

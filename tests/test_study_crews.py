@@ -19,7 +19,7 @@ import pytest
 from rich.console import Console
 
 from inarch.errors import ConfigError, DataError
-from inarch.study import Wish, memory, runner, study
+from inarch.study import Wish, memory, runner, study, work
 from inarch.study.cluster import RayCrew
 from inarch.study.crew import Outcome
 from inarch.study.jobs import Job
@@ -193,6 +193,26 @@ def test_data_that_is_not_there_is_left_out_by_name_and_refused_where_there_is_n
     found = study(dataclasses.replace(asked, suite=some))
     assert {failure.data for failure in found.failures} == {"noise"} and not found.rows
     assert [note.partition(": data")[0] for note in found.notes if "left out" in note] == ["voice is left out", "song is left out"]
+
+
+def test_a_run_of_another_method_in_the_folder_is_not_gone_on_with(tmp_path, monkeypatch):
+    """As recipes of older versions were, which lost that AdaRing was to sit on all layers."""
+    wish(tmp_path, "out")
+    fields = RECIPE | {"data": str(tmp_path / "noise.npz"), "backbone": "mini-vit", "method": "adaring", "set": {"layers": None}}
+    job = Job("seed", "noise", "adaring", 0.01, 0, fields)
+    begun: list[bool] = []
+    monkeypatch.setattr(work, "train", lambda recipe, resume=False: begun.append(resume))
+    monkeypatch.setattr(work.Run, "result", lambda run: {"metrics": {}})
+    for lost in (False, True):
+        run = work.Run(tmp_path / str(lost))
+        run.make()
+        run.write_recipe(job.recipe)
+        if lost:
+            text = run.recipe_file.read_text().replace('layers = "null"\n', "")
+            run.recipe_file.write_text(text)
+        run.card_file.write_text("{}")
+        work.perform(job, run.folder)
+    assert begun == [True, False]
 
 
 class Failing(LocalCrew):

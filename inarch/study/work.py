@@ -20,10 +20,10 @@ def perform(job: Job, folder: Path) -> dict[str, Any]:
     run = Run(folder)
     adopt(job.method)
     if not run.finished:
-        if run.card_file.exists():
+        if run.card_file.exists() and stored_recipe(folder).method_config() == job.recipe.method_config():
             train(stored_recipe(folder), resume=True)
-        else:
-            shutil.rmtree(folder, ignore_errors=True)  # its start was cut short: nothing was trained
+        else:  # its start was cut short, or an older version's recipe lost a None (AdaRing on all layers): no run of this job
+            shutil.rmtree(folder, ignore_errors=True)
             train(job.recipe.model_copy(update={"out": str(folder)}))
     return _without_bulk(run.result())
 
