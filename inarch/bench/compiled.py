@@ -20,16 +20,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from inarch import anatomy
+from inarch.bench import vision
 from inarch.bench.goals import Goal, judged
 from inarch.bench.machine import circumstances
 from inarch.bench.results import FORMAT
-from inarch.bench.subjects import Subject, installed, twin
+from inarch.bench.subjects import Subject, at_hand, twin
 from inarch.bench.timing import Step, Trainer, at_least_one, race, ratio, threads
 from inarch.bench.vision import VISION
 from inarch.errors import ConfigError
-from inarch.grafting import graft
-from inarch.methods import Linear
 
 GRAPH = ":compiled"  # behind the name of a subject whose steps are compiled
 GOALS = (
@@ -50,10 +48,9 @@ class AddOne(nn.Module):
 
 
 def floor(model: nn.Module) -> nn.Module:
-    graft(model, Linear())
-    first = next(block for block in anatomy.blocks(model) if block.row.matrices)
-    model.asked = AddOne()
-    first.module.register_forward_pre_hook(model.asked)
+    ask = AddOne()
+    vision.floor(model, ask)
+    model.asked = ask  # behind the graft, which freezes all that it finds
     return model
 
 
@@ -85,17 +82,13 @@ def bench_compile(models: list[str] | None = None, *, batch: int = 8, repeats: i
 
 def steps(models: list[str] | None, repeats: int) -> int:
     """How often ``tick`` is called."""
-    return len(VISION.models(models or ["s"])) * 2 * len(_there()) * (repeats + 2)
-
-
-def _there() -> dict[str, Subject]:
-    return {name: subject for name, subject in SUBJECTS.items() if not subject.package or installed(subject.package)}
+    return len(VISION.models(models or ["s"])) * 2 * len(at_hand(SUBJECTS)) * (repeats + 2)
 
 
 def _one(model: str, batch: int, repeats: int, tick: Callable[[str], None]) -> dict[str, Any]:
     address, data = VISION.sizes[model].address, VISION.batch(batch)
     base, rivals, first = VISION.base(address), {}, {}
-    for name, subject in _there().items():
+    for name, subject in at_hand(SUBJECTS).items():
         for end in ("", GRAPH):
             made = subject.prepare(twin(base))
             if end:

@@ -21,7 +21,7 @@ from torch import nn
 from inarch.adapter import Method
 from inarch.bench.machine import circumstances
 from inarch.bench.results import FORMAT
-from inarch.bench.subjects import Subject, installed, twin
+from inarch.bench.subjects import Subject, at_hand, twin
 from inarch.bench.timing import Ratio, at_least_one, race, ratio, threads
 from inarch.bench.vision import LORA_RANK, LORA_TARGETS, VISION, lora_of_peft
 from inarch.grafting import graft
@@ -72,17 +72,14 @@ def bench_infer(models: list[str] | None = None, *, batch: int = 8, repeats: int
 
 
 def steps(models: list[str] | None, repeats: int) -> int:
-    return len(VISION.models(models)) * len(_there()) * (repeats + 1)
-
-
-def _there() -> dict[str, Subject]:
-    return {name: subject for name, subject in SUBJECTS.items() if not subject.package or installed(subject.package)}
+    return len(VISION.models(models)) * len(at_hand(SUBJECTS)) * (repeats + 1)
 
 
 def _one(model: str, batch: int, repeats: int, tick: Callable[[str], None]) -> dict[str, Any]:
     base = VISION.base(VISION.sizes[model].address)
     pixels = VISION.batch(batch)[0]
-    seconds = race({name: Forward(subject.prepare(twin(base)).eval(), pixels) for name, subject in _there().items()}, repeats, tick)
+    rivals = {name: Forward(subject.prepare(twin(base)).eval(), pixels) for name, subject in at_hand(SUBJECTS).items()}
+    seconds = race(rivals, repeats, tick)
     return {name: _row(name, found, ratio(found, seconds["base"])) for name, found in seconds.items()}
 
 

@@ -84,8 +84,7 @@ class Family:
     def chosen(self, names: list[str] | None) -> list[str]:
         """The floor first, then the wished methods in table order; by default all but what stands aside or whose package is absent."""
         if names is None:
-            return [name for name, subject in self.subjects.items()
-                    if not subject.aside and (not subject.package or installed(subject.package))]
+            return [name for name, subject in at_hand(self.subjects).items() if not subject.aside]
         for name in names:
             if name not in self.subjects:
                 raise ConfigError(f"bench: no method {name!r} in the family {self.name}; {nearest(name, self.subjects)}")
@@ -106,6 +105,11 @@ class Family:
             if parameter.requires_grad:  # what a method trains is its own
                 parameter.data = parameter.data.clone()
         return model
+
+
+def at_hand(subjects: dict[str, Subject]) -> dict[str, Subject]:
+    """Those whose package is installed."""
+    return {name: subject for name, subject in subjects.items() if not subject.package or installed(subject.package)}
 
 
 def installed(package: str) -> bool:

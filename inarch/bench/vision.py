@@ -34,10 +34,11 @@ class AskGradient:
         return (args[0].detach().requires_grad_(), *args[1:])
 
 
-def floor(model: nn.Module) -> nn.Module:
+def floor(model: nn.Module, ask: Callable[..., Any] | None = None) -> nn.Module:
+    """``ask``: pre-hook of the first block, by which its input comes to want a gradient."""
     graft(model, Linear())
     first = next(block for block in anatomy.blocks(model) if block.row.matrices)
-    first.module.register_forward_pre_hook(AskGradient())
+    first.module.register_forward_pre_hook(ask or AskGradient())
     return model
 
 

@@ -20,8 +20,9 @@ def perform(job: Job, folder: Path) -> dict[str, Any]:
     run = Run(folder)
     adopt(job.method)
     if not run.finished:
-        if run.card_file.exists() and stored_recipe(folder).method_config() == job.recipe.method_config():
-            train(stored_recipe(folder), resume=True)
+        stored = stored_recipe(folder) if run.card_file.exists() else None
+        if stored is not None and stored.method_config() == job.recipe.method_config():
+            train(stored, resume=True)
         else:  # its start was cut short, or an older version's recipe lost a None (AdaRing on all layers): no run of this job
             shutil.rmtree(folder, ignore_errors=True)
             train(job.recipe.model_copy(update={"out": str(folder)}))

@@ -21,7 +21,7 @@ FAULTS = [
     Fault("what a run took before counts against what it took now", "inarch/study/runner.py", " and outcome.job.key in whole:", ":",
           "tests/test_study_crews.py -k did_whole"),
     Fault("another method's run is gone on with", "inarch/study/work.py",
-          " and stored_recipe(folder).method_config() == job.recipe.method_config()", "", "tests/test_study_crews.py -k gone_on_with"),
+          " and stored.method_config() == job.recipe.method_config()", "", "tests/test_study_crews.py -k gone_on_with"),
     Fault("a recipe loses that a field was to be None", "inarch/recipe.py", "NULL if value is None and filled.get(key) is not None else",
           "value if True else", "tests/test_recipe_kept.py -k stay_all"),
     Fault("a comparison of failures is a success", "inarch/cli/compare.py", "if not runs and not found.rows:", "if False:",
