@@ -8,8 +8,10 @@ A reader knows every format up to its own and refuses a later one; what changes 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,15 @@ def read_card(folder: Path) -> dict[str, Any]:
 def unsealed(path: Path, check_format: Callable[[dict[str, Any], Path], None] = lambda card, path: None) -> dict[str, Any]:
     """The fields of a sealed card without their digest; raises ``Incomplete``, ``Corrupt`` or ``Unsafe`` unless they are as written."""
     data = files.read(path, cap=CARD_CAP, sole=True)
+    _verify(data, path, check_format)
+    card: dict[str, Any] = json.loads(data)
+    del card["digest"]
+    return card
+
+
+@lru_cache(16)
+def _verify(data: bytes, path: Path, check_format: Callable[[dict[str, Any], Path], None]) -> None:
+    """Raise unless these bytes are a card as it was written. It depends on them alone: what was found good is only compared again."""
     card = files.parse_json(data, path)
     seal = _SEAL.search(data)
     if seal is None or files.sha256(data[: seal.start()] + data[seal.end() :]) != seal[1].decode():
@@ -66,8 +77,6 @@ def unsealed(path: Path, check_format: Callable[[dict[str, Any], Path], None] = 
     check_format(card, path)
     if files.canonical(card) != data:
         raise Corrupt(f"{path} is not written as inarch writes JSON (docs/format.md); restore the file")
-    del card["digest"]
-    return card
 
 
 def _refuse_guest(folder: Path) -> None:

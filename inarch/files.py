@@ -10,8 +10,9 @@ import re
 import stat
 import struct
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -147,12 +148,18 @@ def refuse_pickle(start: bytes, path: Path) -> None:
         raise Unsafe(f"{path} is a pickle or an archive, which could run code; expected safetensors. It was not opened")
 
 
-def header(data: bytes, path: Path) -> dict[str, tuple[str, list[int]]]:
+def header(data: bytes, path: Path) -> Mapping[str, tuple[str, list[int]]]:
     """Tensor name -> (safetensors dtype, shape). Every byte after the header belongs to exactly one tensor, or the file is damaged."""
     refuse_pickle(data[:9], path)
     if len(data) < 8 or not 2 <= (length := struct.unpack("<Q", data[:8])[0]) <= min(HEADER_CAP, len(data) - 8):
         raise Corrupt(f"{path}: the safetensors header does not fit a file of {len(data)} bytes; the file is cut or damaged")
-    fields = parse_json(data[8 : 8 + length], path)
+    return _entries(data[8 : 8 + length], len(data) - 8 - length, path)
+
+
+@lru_cache(16)
+def _entries(head: bytes, rest: int, path: Path) -> Mapping[str, tuple[str, list[int]]]:
+    """What a header of these bytes says of the ``rest`` bytes behind it; it depends on nothing else, so it is worked out once."""
+    fields = parse_json(head, path)
     fields.pop("__metadata__", None)
     end = 0
     for name, entry in sorted(fields.items(), key=lambda item: _offsets(item[1])):
@@ -161,8 +168,8 @@ def header(data: bytes, path: Path) -> dict[str, tuple[str, list[int]]]:
         if not _whole(entry) or entry["data_offsets"][0] != end:
             raise Corrupt(f"{path}: the safetensors header places {name[:60]!r} where it cannot be ({str(entry)[:120]}); it is damaged")
         end = entry["data_offsets"][1]
-    if end != len(data) - 8 - length:
-        raise Corrupt(f"{path}: its tensors fill {end} bytes of {len(data) - 8 - length}; the file is cut or damaged")
+    if end != rest:
+        raise Corrupt(f"{path}: its tensors fill {end} bytes of {rest}; the file is cut or damaged")
     return {name: (entry["dtype"], entry["shape"]) for name, entry in fields.items()}
 
 
@@ -186,7 +193,7 @@ def _whole(entry: Any) -> bool:
     return size is not None and all(type(n) is int and n >= 0 for n in entry["shape"]) and end - begin == size * math.prod(entry["shape"])
 
 
-def check_tensors(found: dict[str, tuple[str, list[int]]], expected: dict[str, list[int]], path: Path) -> None:
+def check_tensors(found: Mapping[str, tuple[str, list[int]]], expected: dict[str, list[int]], path: Path) -> None:
     """The sets of names are equal, and every shape and dtype fits; raises ``Mismatch``, naming up to ten keys."""
     for word, keys in (("missing", expected.keys() - found.keys()), ("unexpected", found.keys() - expected.keys())):
         if keys:
