@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from inarch.compare import Comparison, compare
 from inarch.errors import DataError
 from inarch.methods import METHODS
 from inarch.methods.registry import SETTINGS
+from inarch.recipe import Recipe
 from inarch.reporting import honesty
 from inarch.seal import sealed
 
@@ -211,6 +213,17 @@ def test_the_page_holds_everything_in_order_and_obeys_nothing(tmp_path: Path) ->
     assert any(line[1].startswith("golden: outputs and gradients of the released") for table in seen.tables for line in table)
     assert "lr = 0.01" in page and "<title>A title</title>" in page and page.count("<details>") > 3
     assert "default-src &#x27;none&#x27;" in page or "default-src 'none'" in page
+
+
+def test_a_recipe_on_the_page_makes_the_same_run_again(tmp_path: Path) -> None:
+    """AdaRing on all layers: TOML has no word for None, and its default is the last eight."""
+    recipe = Recipe.parse({"data": "digits", "backbone": "mini-vit", "method": "adaring", "set": {"layers": None}, "out": "runs/x"})
+    taken = result(method="adaring", config={}, recipe=recipe.model_dump(mode="json"))
+    strange = result(recipe=taken["recipe"] | {"of_another_version": 1})
+    shown, as_it_is = (html.unescape(re.findall("<pre>(.*?)</pre>", of(tmp_path / name, fields).html(plots=False), re.DOTALL)[-1])
+                       for name, fields in (("taken", taken), ("strange", strange)))
+    assert Recipe.parse(tomllib.loads(shown)).method_config() == recipe.method_config()
+    assert json.loads(as_it_is) == strange["recipe"]
 
 
 @pytest.mark.long

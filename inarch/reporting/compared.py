@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from inarch.errors import ConfigError
+from inarch.recipe import Recipe
 from inarch.reporting import contests, failures, honesty, pareto
 from inarch.reporting.contests import Contest
 from inarch.reporting.page import Block, Code, Folded, Page, Table, Tile
@@ -133,8 +134,8 @@ def _run(row: Row, result: Result) -> tuple[str, ...]:
 
 
 def _recipe(result: Result) -> str:
-    """As TOML, to run it again; a recipe that no TOML can hold was not written by a run, and is shown as it is."""
+    """As TOML, to run it again; a recipe that this version does not take, of an older field or an absent method, is shown as it is."""
     try:
-        return to_toml(dict(result.recipe))
+        return to_toml(Recipe.parse(dict(result.recipe)).spelled())
     except ConfigError:
         return json.dumps(dict(result.recipe), indent=1)
