@@ -128,6 +128,7 @@ def test_data_that_must_be_mended_first(nursery, tmp_path):
     np.savez(tmp_path / "few.npz", x_train=rng.integers(0, 256, (4, 8, 8, 3), np.uint8), y_train=np.arange(4) % 2)
     with pytest.raises(DataError, match="expected at least 3 per class"):
         auto(ask(nursery, tmp_path / "out", data=str(tmp_path / "few.npz")))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.long

@@ -70,10 +70,10 @@ class Outcome:
 
 def auto(ask: Ask, console: Any = None) -> Outcome:
     """The winner's run. Raises ``DataError`` where the data must be mended first, ``ConfigError`` where nothing can be trained."""
+    told = Told(lambda text: None if console is None else console.print(text, highlight=False, markup=False, soft_wrap=True))
+    counts = checked(ask, told)  # data that must be mended first leaves no folder behind
     folders.make_folder(ask.out)
     with locked(ask.out):
-        told = Told(lambda text: None if console is None else console.print(text, highlight=False, markup=False, soft_wrap=True))
-        counts = checked(ask, told)
         chosen, work, candidates = decided(ask, counts, told)
         ladder = Ladder(ask, chosen, work, told)
         tries, winner = climb(candidates, work.epochs, ladder.score)
