@@ -31,8 +31,8 @@ def thawed(model: nn.Module) -> list[str]:
 
 def always(model: nn.Module) -> dict[str, nn.Parameter]:
     """Parameters that train beside every method, as the model's rows say: a vision-language backbone's projector."""
-    paths = {path + "." for block in anatomy.blocks(model) for path in block.row.always}
-    return {name: p for name, p in base_parameters(model).items() if name.startswith(tuple(paths))}
+    paths = tuple({path + "." for block in anatomy.blocks(model) for path in block.row.always})
+    return {name: p for name, p in base_parameters(model).items() if name.startswith(paths)} if paths else {}
 
 
 def resolve(model: nn.Module, thaw: tuple[str, ...], beside: dict[str, nn.Parameter] | None = None) -> dict[str, nn.Parameter]:
