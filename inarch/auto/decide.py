@@ -1,6 +1,7 @@
 """What ``auto`` decides before it trains: the backbone for this machine, the image size and epochs for the time that it has.
 
-    cost = 1.25 n s (epochs of all candidates on all rungs + those of the winner)      n images, s seconds per image and update
+    cost = 1.25 s (n epochs of all candidates on all rungs + N epochs of the winner)      s seconds per image and update
+    n images that candidates learn from, N those of the winner: what was held back for validation is its too
 The seconds are measured on this machine with the backbone that was chosen; nothing is guessed from a name.
 """
 
@@ -87,29 +88,47 @@ class Effort:
     reasons: tuple[str, ...]
 
 
-def effort(chosen: Chosen, images: int, candidates: int, minutes: float, device: str, side: int | None = None) -> Effort:
+@dataclass(frozen=True)
+class Load:
+    """What is to be trained: images of a candidate and of the winner, and how many candidates climb."""
+
+    images: int
+    winners: int
+    candidates: int
+
+    def cost(self, epochs: int, limit: int = 0) -> float:
+        """Images to be seen, ``limit`` of them by a candidate (0: all), and what is beside them, as so many images more."""
+        return BESIDE * ((limit or self.images) * self._climbed(epochs) + self.winners * epochs)
+
+    def limit(self, affordable: float, epochs: int) -> int:
+        """How many images a candidate may see, where so many in all can be had."""
+        share = (affordable / BESIDE - self.winners * epochs) / self._climbed(epochs)
+        return min(self.images, max(LEAST, int(share)))
+
+    def _climbed(self, epochs: int) -> int:
+        return spent(self.candidates, epochs) - epochs
+
+
+def effort(chosen: Chosen, load: Load, minutes: float, device: str, side: int | None = None) -> Effort:
     """The largest side at which the ladder and the winner fit into ``minutes``; at the smallest, fewer epochs, then fewer images."""
     allowed, reasons = 60 * minutes, []
     sides = [side] if side else sorted({chosen.native, *(s for s in SIDES if s < chosen.native)}, reverse=True)
     fitting: list[tuple[int, float, int]] = []
     for at, seconds in measured(chosen, sides, device):
-        whole = BESIDE * images * seconds  # of one epoch
-        epochs = max((n for n in range(1, EPOCHS + 1) if whole * spent(candidates, n) <= allowed), default=0)
+        epochs = max((n for n in range(1, EPOCHS + 1) if seconds * load.cost(n) <= allowed), default=0)
         reasons.append(f"{at} px: {1000 * seconds:.1f} ms per image and update; epochs that fit into {minutes:g} min: {epochs}")
-        fitting.append((at, whole, epochs))
+        fitting.append((at, seconds, epochs))
         if epochs >= EPOCHS // 2:
             break
     if not fitting:
         raise ConfigError(f"{chosen.address} takes none of the sides {sides}; give one with --image-size")
     enough = (EPOCHS // 2, FEWEST, 0)  # epochs: the largest side with the first that any side has
-    at, whole, epochs = next(one for least in enough for one in fitting if one[2] >= least and (least or one is fitting[-1]))
+    at, seconds, epochs = next(one for least in enough for one in fitting if one[2] >= least and (least or one is fitting[-1]))
     if epochs >= FEWEST:
-        return Effort(at, epochs, 0, whole * spent(candidates, epochs), (*reasons, f"image size {at}, epochs {epochs}"))
-    share = max((allowed / whole - FEWEST) / (spent(candidates, FEWEST) - FEWEST), 0.0)
-    limit = min(images, max(LEAST, int(images * share)))
-    said = f"image size {at}, epochs {FEWEST}; candidates see {limit} of {images} training images, since the time allows no more"
-    expected = whole * (FEWEST + (spent(candidates, FEWEST) - FEWEST) * limit / images)
-    return Effort(at, FEWEST, limit, expected, (*reasons, said))
+        return Effort(at, epochs, 0, seconds * load.cost(epochs), (*reasons, f"image size {at}, epochs {epochs}"))
+    limit = load.limit(allowed / seconds, FEWEST)
+    said = f"image size {at}, epochs {FEWEST}; candidates see {limit} of {load.images} training images, since the time allows no more"
+    return Effort(at, FEWEST, limit, seconds * load.cost(FEWEST, limit), (*reasons, said))
 
 
 def measured(chosen: Chosen, sides: list[int], device: str) -> Iterator[tuple[int, float]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from inarch import files, folders
-from inarch.auto.decide import Chosen, Effort, backbone, effort
+from inarch.auto.decide import Chosen, Effort, Load, backbone, effort
 from inarch.auto.ladder import Candidate, Try, climb
 from inarch.data import check
 from inarch.errors import ConfigError, Corrupt, DataError, InarchError
@@ -26,6 +26,7 @@ from inarch.training.progress import span
 METHODS = ("linear", "arc", "lora", "adaptformer")  # the cheapest first; a tie goes to the one with fewer numbers
 RATES = 3  # per method
 BUDGET = 100_000  # trained numbers without the head
+HELD = 0.2  # of the images, for each part that the data lacks
 FEW = 3  # images of a class below which a part of it cannot be held back
 DECISIONS = "decisions.json"
 
@@ -101,7 +102,7 @@ def checked(ask: Ask, told: Told) -> dict[str, int]:
                         "some can be held back for validation and test: add images, or remove the smallest classes")
     for part in ("val", "test"):
         if part not in counts:
-            told(f"{part}: none comes with the data, so a fifth of the images is held back (drawn by seed {ask.seed}, class by class)")
+            told(f"{part}: none comes with the data, so {HELD:.0%} of the images are held back (drawn by seed {ask.seed}, class by class)")
     return counts
 
 
@@ -111,7 +112,7 @@ def decided(ask: Ask, counts: dict[str, int], told: Told) -> tuple[Chosen, Effor
     told(*chosen.reasons)
     rates = load_suite("local").rates
     names = [name for name in ask.methods for _ in range(min(RATES, len(rates.get(name, rates["default"]))))]
-    work = _remembered(ask, chosen) or effort(chosen, counts["train"], len(names), ask.minutes, ask.device, ask.image_size)
+    work = _remembered(ask, chosen) or effort(chosen, _load(counts, len(names)), ask.minutes, ask.device, ask.image_size)
     _remember(ask, chosen, work)
     told(*work.reasons)
     taking = entrants(ask.methods, Stock(chosen.address, work.side), ask.budget, {})
@@ -121,6 +122,12 @@ def decided(ask: Ask, counts: dict[str, int], told: Told) -> tuple[Chosen, Effor
     told(f"{len(candidates)} candidates within {ask.budget:,} numbers: {', '.join(dict.fromkeys(c.method for c in candidates))}, "
          f"{RATES} learning rates each; about {span(work.seconds)}")
     return chosen, work, candidates
+
+
+def _load(counts: dict[str, int], candidates: int) -> Load:
+    """Once a part that the data lacks is held back from the training images."""
+    test, val = (0 if part in counts else round(HELD * counts["train"]) for part in ("test", "val"))
+    return Load(counts["train"] - test - val, counts["train"] - test + counts.get("val", 0), candidates)
 
 
 def _asked(ask: Ask, chosen: Chosen) -> dict[str, Any]:
@@ -155,7 +162,7 @@ class Ladder:
         self.ledger = Ledger(ask.out / "ladder", ask.out / "ladder" / "results")
         self.common: dict[str, Any] = {
             "data": ask.data, "backbone": chosen.address, "image_size": work.side, "device": ask.device, "seed": ask.seed,
-            "split_seed": ask.seed, "test_fraction": 0.2, "val_fraction": 0.2, "tensorboard": False}
+            "split_seed": ask.seed, "test_fraction": HELD, "val_fraction": HELD, "tensorboard": False}
 
     def fields(self, candidate: Candidate, **more: Any) -> dict[str, Any]:
         return {**self.common, "method": candidate.method, "set": dict(candidate.fields), "lr": candidate.rate, **more}
