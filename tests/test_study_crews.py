@@ -182,6 +182,17 @@ def test_where_nobody_answers_is_no_cluster(monkeypatch, address):
         pass
 
 
+@pytest.mark.parametrize("kind", [ConnectionError, RuntimeError, LostByRay := type("RayError", (Exception,), {})])
+def test_a_cluster_that_does_not_let_us_in_may_ask_for_a_token(monkeypatch, kind):
+    """Ray reads the token by itself for ``auto`` alone, and says of another address only that it failed."""
+    def init(**of) -> None:
+        raise kind("Failed to connect\nand twenty lines more")
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init, exceptions=SimpleNamespace(RayError=LostByRay)))
+    said = r"no Ray cluster at 'auto': Failed to connect; expected .* RAY_AUTH_MODE=token$"
+    with pytest.raises(ConfigError, match=said), RayCrew("auto"):
+        pass
+
+
 def test_data_that_is_not_there_is_left_out_by_name_and_refused_where_there_is_none(tmp_path, monkeypatch):
     asked = wish(tmp_path, "out")
     lost = dataclasses.replace(asked.suite, tasks=(SuiteTask("voice", "voice.npz"), SuiteTask("song", "coop:Song@{data}/song")))

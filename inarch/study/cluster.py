@@ -16,6 +16,7 @@ from inarch.study.jobs import Job
 
 RETRIES = 2  # by Ray, of a job whose process or node died
 PATIENCE = 10  # seconds for whoever listens at an address; Ray itself would ask for minutes
+TOKEN = "; one that asks for a token, as `ray start` makes it where ~/.ray/auth_token lies, is reached with RAY_AUTH_MODE=token"
 WAITING = 2  # jobs handed over per processor, so that none is idle
 
 
@@ -34,13 +35,19 @@ class RayCrew:
     def __enter__(self) -> RayCrew:
         try:
             _knock(self.address)
+        except (OSError, ValueError) as problem:
+            raise self._unreached(problem) from None
+        try:
             self.ray.init(address=self.address, log_to_driver=False, ignore_reinit_error=False)
-        except (OSError, RuntimeError, ValueError) as problem:
-            expected = "auto, HOST:PORT, ray://HOST:PORT, or local"
-            raise ConfigError(f"no Ray cluster at {self.address!r}: {problem}; expected {expected}") from None
+        except (OSError, RuntimeError, ValueError, self.ray.exceptions.RayError) as problem:
+            raise self._unreached(problem, TOKEN) from None
         self.processors = int(self.ray.cluster_resources().get("CPU", 1))
         self.remote = self.ray.remote(max_retries=RETRIES)(remotely)
         return self
+
+    def _unreached(self, problem: Exception, more: str = "") -> ConfigError:
+        told = str(problem).partition("\n")[0] or type(problem).__name__
+        return ConfigError(f"no Ray cluster at {self.address!r}: {told}; expected auto, HOST:PORT, ray://HOST:PORT, or local{more}")
 
     def __exit__(self, *problem: object) -> None:
         for reference in self.out:
