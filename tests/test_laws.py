@@ -62,7 +62,8 @@ def test_save_and_load_round_trip(family, method, tmp_path):
 
 
 @cells
-@pytest.mark.parametrize("copier", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize("copier", [copy.deepcopy, pytest.param(lambda m: pickle.loads(pickle.dumps(m)), marks=pytest.mark.long)],
+                         ids=["deepcopy", "pickle"])
 def test_copies_are_independent(family, method, copier):
     laws.copies(FAMILIES[family], METHODS[method], copier)
 

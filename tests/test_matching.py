@@ -50,7 +50,8 @@ def test_a_run_scores_base_and_novel_classes(runs, method):
         assert [kept[f"{part}_logits"].shape for part in ("val", "test", "novel")] == [(8, 4), (12, 4), (12, 4)]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [method if method in ("adaring", "lora") else pytest.param(method, marks=pytest.mark.long)
+                                    for method in METHODS])
 def test_something_is_learned_and_the_base_is_not(runs, field, method):
     """The loss on what was seen falls (CLIP-Adapter does not start as the frozen model), and the backbone stays as it is."""
     first = backbones.load(field.clip).model

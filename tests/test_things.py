@@ -56,6 +56,7 @@ def test_no_picture_of_a_part_is_in_another(blackboard) -> None:
     assert all(not one & other for one, other in itertools.combinations(pictures, 2))
 
 
+@pytest.mark.long
 def test_any_picture_can_be_drawn_without_the_others(blackboard) -> None:
     number = things.PER_CLASS["val"] * 5 + 3
     alone = things.picture(style_of("blackboard"), 7, "val", things.names()[5], 3)
