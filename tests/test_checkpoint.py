@@ -17,7 +17,7 @@ from safetensors.torch import load
 from torch import nn
 
 import inarch
-from inarch import ARC, LoRA, card
+from inarch import ARC, LoRA, card, files
 from inarch.errors import CannotGraft, CheckpointError, ConfigError, Corrupt, Incomplete, Mismatch, StorageError, Unsafe
 
 FAMILY = FAMILIES["hf-vit"]
@@ -40,6 +40,26 @@ def test_any_change_of_the_card_is_refused(folder, change):
     assert changed != text
     (folder / "adapter.json").write_text(changed)
     refuses(folder, Corrupt)
+
+
+def test_what_was_verified_before_is_compared_and_not_trusted(folder, monkeypatch):
+    """A second load of the same bytes works nothing out again; of changed ones everything, at the same path, and refuses."""
+    inarch.load(fresh(), folder)
+    with monkeypatch.context() as again:
+        for worked_out in ("canonical", "parse_json"):
+            again.setattr(files, worked_out, lambda *_: pytest.fail("worked out again"))
+        inarch.load(fresh(), folder)
+    written = (folder / "adapter.json").read_bytes()
+    for changed in (written.replace(b"\n", b" ", 1), written.replace(b'"rank": 4', b'"rank": 5')):
+        (folder / "adapter.json").write_bytes(changed)
+        refuses(folder, Corrupt)
+    (folder / "adapter.json").write_bytes(written)
+    data = weights(folder).read_bytes()
+    assert files.header(data, weights(folder))
+    for cut in (data[:-4], data + bytes(4)):
+        with pytest.raises(Corrupt, match="its tensors fill"):
+            files.header(cut, weights(folder))
+    inarch.load(fresh(), folder)
 
 
 @pytest.mark.row("A3", "the weights of one adapter in the folder of another, under its name")

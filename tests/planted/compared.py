@@ -26,5 +26,9 @@ FAULTS = [
           "value if True else", "tests/test_recipe_kept.py -k stay_all"),
     Fault("a comparison of failures is a success", "inarch/cli/compare.py", "if not runs and not found.rows:", "if False:",
           "tests/test_study_crews.py -k nothing_finished"),
+    Fault("a recipe on the page loses that a field was to be None", "inarch/reporting/compared.py", ".spelled())", ".model_dump())",
+          f"{PAGE} -k same_run_again"),
+    Fault("images that were held back count as learned from", "inarch/auto/run.py", 'return Load(counts["train"] - test - val, ',
+          'return Load(counts["train"], ', "tests/test_auto.py -k held_back"),
     Fault("LaTeX obeys a name", "inarch/reporting/latex.py", '"$": r"\\$", ', "", "tests/test_compare_files.py -k obeys_none"),
 ]
