@@ -153,6 +153,7 @@ def test_decisions_are_kept_and_damage_is_named(nursery, tmp_path):
         auto(ask(nursery, tmp_path / "out", methods=("linear",)))
 
 
+@pytest.mark.long
 def test_the_command(nursery, tmp_path, capsys, monkeypatch):
     from inarch.cli import main
 

@@ -59,7 +59,7 @@ def stores(cache: Path) -> list[Path]:
     return sorted(cache.iterdir())
 
 
-@pytest.mark.parametrize("settings", [{"method": "linear"}, UPPER | {"augment": "flip"}])
+@pytest.mark.parametrize("settings", [{"method": "linear"}, pytest.param(UPPER | {"augment": "flip"}, marks=pytest.mark.long)])
 def test_the_run_is_the_same_to_the_last_bit(nursery, tmp_path, settings):
     """Plainly, from memory, from a folder that is written, and from one that is found."""
     cache = str(tmp_path / "cache")

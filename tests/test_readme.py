@@ -127,5 +127,6 @@ def test_links_lead_somewhere(document: Path) -> None:
     assert [link for link in links if link and not (document.parent / link).exists()] == []
 
 
+@pytest.mark.long
 def test_the_tables_are_what_the_programs_print() -> None:
     assert make_tables.stale() == [], "run python scripts/make_tables.py"

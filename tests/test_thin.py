@@ -16,7 +16,8 @@ from inarch.rebuild import Source, thin, trained
 
 BEHIND = ("vlpet", "vlpet-small", "vlpet-middleX", "vlpet-middleY", "vlpet-none", "vlpet-visible", "vlpet-compacter", "vlpet-lora",
           "vlpet-places", "bottleneck", "compacter")
-CASES = [(family, name) for family in ("vl-bart", "vl-t5") for name in BEHIND] + [("hf-vit", "bottleneck"), ("timm-swin", "bottleneck")]
+CASES = [*(("vl-bart", name) for name in BEHIND), ("hf-vit", "bottleneck"), ("timm-swin", "bottleneck"),
+         *(pytest.param("vl-t5", name, marks=pytest.mark.long) for name in BEHIND)]
 
 
 @pytest.mark.row("D5", "adapters behind a span against the plain equations on four backbones")

@@ -157,7 +157,7 @@ def test_a_model_of_one_tower_is_refused():
 SPANS = {"block": {"vision", "text"}, "words": {"words"}, "features": {"image", "sentence"}, "attn": {"vision", "text"}}
 
 
-@pytest.mark.parametrize("name", ["clip", "clip-open", "clip-pair"])
+@pytest.mark.parametrize("name", ["clip", *(pytest.param(name, marks=pytest.mark.long) for name in ("clip-open", "clip-pair"))])
 @pytest.mark.parametrize("span", SPANS)
 def test_adapters_at_every_span_of_two_towers(name, span):
     family, model = FAMILIES[name], copy.deepcopy(pristine(name)).requires_grad_(False)
