@@ -11,7 +11,7 @@ from nursery import Nursery
 
 from inarch.auto import Ask, auto, decide
 from inarch.auto.ladder import Candidate, Try, at_rung, climb, rungs, spent
-from inarch.auto.run import DECISIONS, _load
+from inarch.auto.run import DECISIONS, _workload
 from inarch.errors import ConfigError, DataError, InarchError
 from inarch.run import Run
 
@@ -55,28 +55,28 @@ def test_of_equals_the_one_with_fewer_numbers_and_failures_drop_out():
 def test_the_size_falls_until_the_time_is_enough(monkeypatch):
     monkeypatch.setattr(decide, "measured", lambda chosen, sides, device: ((side, side**2 * 1e-6) for side in sides))
     chosen = decide.Chosen("mini", 224, ())
-    load = decide.Load(1000, 1000, 12)
-    rich, poor = decide.effort(chosen, load, 60, "cpu"), decide.effort(chosen, load, 3, "cpu")
+    work = decide.Workload(1000, 1000, 12)
+    rich, poor = decide.effort(chosen, work, 60, "cpu"), decide.effort(chosen, work, 3, "cpu")
     assert (rich.side, rich.epochs, rich.limit) == (224, decide.EPOCHS, 0) and poor.side < 224 and poor.epochs >= decide.EPOCHS // 2
-    starved = decide.effort(chosen, decide.Load(100_000, 100_000, 12), 1, "cpu")
+    starved = decide.effort(chosen, decide.Workload(100_000, 100_000, 12), 1, "cpu")
     assert (starved.side, starved.epochs) == (32, decide.FEWEST) and 64 <= starved.limit < 100_000
     assert "candidates see" in starved.reasons[-1]
-    assert decide.effort(chosen, load, 3, "cpu", side=96).side == 96
+    assert decide.effort(chosen, work, 3, "cpu", side=96).side == 96
     assert poor.seconds <= 180
     monkeypatch.setattr(decide, "measured", lambda chosen, sides, device: iter([(224, 0.05), (64, 0.007), (32, 0.006)]))
-    between = decide.effort(chosen, decide.Load(500, 500, 12), 1.5, "cpu")  # no side has ten epochs: the largest that has a few
+    between = decide.effort(chosen, decide.Workload(500, 500, 12), 1.5, "cpu")  # no side has ten epochs: the largest that has a few
     assert between.side == 64 and decide.FEWEST <= between.epochs < decide.EPOCHS // 2
 
 
 def test_candidates_learn_from_less_than_the_winner_and_what_lacks_is_held_back():
-    assert _load({"train": 1000}, 12) == decide.Load(600, 800, 12)
-    assert _load({"train": 1000, "test": 300}, 12) == decide.Load(800, 1000, 12)
-    assert _load({"train": 1000, "val": 200, "test": 300}, 12) == decide.Load(1000, 1200, 12)
-    load = decide.Load(600, 800, 12)
-    assert load.cost(27) == pytest.approx(1.25 * (600 * (spent(12, 27) - 27) + 800 * 27))
-    affordable = 0.75 * load.cost(27)
-    limit = load.limit(affordable, 27)
-    assert decide.LEAST < limit < 600 and load.cost(27, limit) <= affordable < load.cost(27, limit + 1)
+    assert _workload({"train": 1000}, 12) == decide.Workload(600, 800, 12)
+    assert _workload({"train": 1000, "test": 300}, 12) == decide.Workload(800, 1000, 12)
+    assert _workload({"train": 1000, "val": 200, "test": 300}, 12) == decide.Workload(1000, 1200, 12)
+    work = decide.Workload(600, 800, 12)
+    assert work.cost(27) == pytest.approx(1.25 * (600 * (spent(12, 27) - 27) + 800 * 27))
+    affordable = 0.75 * work.cost(27)
+    limit = work.limit(affordable, 27)
+    assert decide.LEAST < limit < 600 and work.cost(27, limit) <= affordable < work.cost(27, limit + 1)
 
 
 def test_what_cannot_be_loaded_is_passed_over_and_said(monkeypatch):

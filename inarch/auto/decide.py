@@ -89,7 +89,7 @@ class Effort:
 
 
 @dataclass(frozen=True)
-class Load:
+class Workload:
     """What is to be trained: images of a candidate and of the winner, and how many candidates climb."""
 
     images: int
@@ -109,13 +109,13 @@ class Load:
         return spent(self.candidates, epochs) - epochs
 
 
-def effort(chosen: Chosen, load: Load, minutes: float, device: str, side: int | None = None) -> Effort:
+def effort(chosen: Chosen, work: Workload, minutes: float, device: str, side: int | None = None) -> Effort:
     """The largest side at which the ladder and the winner fit into ``minutes``; at the smallest, fewer epochs, then fewer images."""
     allowed, reasons = 60 * minutes, []
     sides = [side] if side else sorted({chosen.native, *(s for s in SIDES if s < chosen.native)}, reverse=True)
     fitting: list[tuple[int, float, int]] = []
     for at, seconds in measured(chosen, sides, device):
-        epochs = max((n for n in range(1, EPOCHS + 1) if seconds * load.cost(n) <= allowed), default=0)
+        epochs = max((n for n in range(1, EPOCHS + 1) if seconds * work.cost(n) <= allowed), default=0)
         reasons.append(f"{at} px: {1000 * seconds:.1f} ms per image and update; epochs that fit into {minutes:g} min: {epochs}")
         fitting.append((at, seconds, epochs))
         if epochs >= EPOCHS // 2:
@@ -125,10 +125,10 @@ def effort(chosen: Chosen, load: Load, minutes: float, device: str, side: int | 
     enough = (EPOCHS // 2, FEWEST, 0)  # epochs: the largest side with the first that any side has
     at, seconds, epochs = next(one for least in enough for one in fitting if one[2] >= least and (least or one is fitting[-1]))
     if epochs >= FEWEST:
-        return Effort(at, epochs, 0, seconds * load.cost(epochs), (*reasons, f"image size {at}, epochs {epochs}"))
-    limit = load.limit(allowed / seconds, FEWEST)
-    said = f"image size {at}, epochs {FEWEST}; candidates see {limit} of {load.images} training images, since the time allows no more"
-    return Effort(at, FEWEST, limit, seconds * load.cost(FEWEST, limit), (*reasons, said))
+        return Effort(at, epochs, 0, seconds * work.cost(epochs), (*reasons, f"image size {at}, epochs {epochs}"))
+    limit = work.limit(allowed / seconds, FEWEST)
+    said = f"image size {at}, epochs {FEWEST}; candidates see {limit} of {work.images} training images, since the time allows no more"
+    return Effort(at, FEWEST, limit, seconds * work.cost(FEWEST, limit), (*reasons, said))
 
 
 def measured(chosen: Chosen, sides: list[int], device: str) -> Iterator[tuple[int, float]]:

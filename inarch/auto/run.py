@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from inarch import files, folders
-from inarch.auto.decide import Chosen, Effort, Load, backbone, effort
+from inarch.auto.decide import Chosen, Effort, Workload, backbone, effort
 from inarch.auto.ladder import Candidate, Try, climb
 from inarch.data import check
 from inarch.errors import ConfigError, Corrupt, DataError, InarchError
@@ -112,7 +112,7 @@ def decided(ask: Ask, counts: dict[str, int], told: Told) -> tuple[Chosen, Effor
     told(*chosen.reasons)
     rates = load_suite("local").rates
     names = [name for name in ask.methods for _ in range(min(RATES, len(rates.get(name, rates["default"]))))]
-    work = _remembered(ask, chosen) or effort(chosen, _load(counts, len(names)), ask.minutes, ask.device, ask.image_size)
+    work = _remembered(ask, chosen) or effort(chosen, _workload(counts, len(names)), ask.minutes, ask.device, ask.image_size)
     _remember(ask, chosen, work)
     told(*work.reasons)
     taking = entrants(ask.methods, Stock(chosen.address, work.side), ask.budget, {})
@@ -124,10 +124,10 @@ def decided(ask: Ask, counts: dict[str, int], told: Told) -> tuple[Chosen, Effor
     return chosen, work, candidates
 
 
-def _load(counts: dict[str, int], candidates: int) -> Load:
+def _workload(counts: dict[str, int], candidates: int) -> Workload:
     """Once a part that the data lacks is held back from the training images."""
     test, val = (0 if part in counts else round(HELD * counts["train"]) for part in ("test", "val"))
-    return Load(counts["train"] - test - val, counts["train"] - test + counts.get("val", 0), candidates)
+    return Workload(counts["train"] - test - val, counts["train"] - test + counts.get("val", 0), candidates)
 
 
 def _asked(ask: Ask, chosen: Chosen) -> dict[str, Any]:

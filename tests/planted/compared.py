@@ -28,7 +28,7 @@ FAULTS = [
           "tests/test_study_crews.py -k nothing_finished"),
     Fault("a recipe on the page loses that a field was to be None", "inarch/reporting/compared.py", ".spelled())", ".model_dump())",
           f"{PAGE} -k same_run_again"),
-    Fault("images that were held back count as learned from", "inarch/auto/run.py", 'return Load(counts["train"] - test - val, ',
-          'return Load(counts["train"], ', "tests/test_auto.py -k held_back"),
+    Fault("images that were held back count as learned from", "inarch/auto/run.py", 'return Workload(counts["train"] - test - val, ',
+          'return Workload(counts["train"], ', "tests/test_auto.py -k held_back"),
     Fault("LaTeX obeys a name", "inarch/reporting/latex.py", '"$": r"\\$", ', "", "tests/test_compare_files.py -k obeys_none"),
 ]
