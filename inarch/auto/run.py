@@ -110,15 +110,15 @@ def decided(ask: Ask, counts: dict[str, int], told: Told) -> tuple[Chosen, Effor
     """From the folder of an earlier start where there is one: what was measured then holds, or its runs would be none of these."""
     chosen = backbone(ask.backbone, ask.device, told.say)
     told(*chosen.reasons)
-    rates = load_suite("local").rates
-    names = [name for name in ask.methods for _ in range(min(RATES, len(rates.get(name, rates["default"]))))]
-    work = _remembered(ask, chosen) or effort(chosen, _workload(counts, len(names)), ask.minutes, ask.device, ask.image_size)
+    suite = load_suite("local")
+    climbing = sum(len(suite.rates_of(name)[:RATES]) for name in ask.methods)
+    work = _remembered(ask, chosen) or effort(chosen, _workload(counts, climbing), ask.minutes, ask.device, ask.image_size)
     _remember(ask, chosen, work)
     told(*work.reasons)
     taking = entrants(ask.methods, Stock(chosen.address, work.side), ask.budget, {})
     told(*taking.left_out)
     candidates = [Candidate(entry.name, dict(entry.fields), rate, entry.numbers)
-                  for entry in taking.entries for rate in rates.get(entry.name, rates["default"])[:RATES]]
+                  for entry in taking.entries for rate in suite.rates_of(entry.name)[:RATES]]
     told(f"{len(candidates)} candidates within {ask.budget:,} numbers: {', '.join(dict.fromkeys(c.method for c in candidates))}, "
          f"{RATES} learning rates each; about {span(work.seconds)}")
     return chosen, work, candidates
