@@ -23,7 +23,8 @@ from inarch.study import Wish, memory, runner, study, work
 from inarch.study.cluster import RayCrew
 from inarch.study.crew import Outcome
 from inarch.study.jobs import Job
-from inarch.study.local import LocalCrew
+from inarch.study.local import LocalCrew, Worker
+from inarch.study.spent import Took
 from inarch.suites import Suite, SuiteTask
 from inarch.training.interrupt import Interrupted
 
@@ -115,7 +116,7 @@ def test_a_signal_lets_the_workers_go_and_says_that_the_command_goes_on(tmp_path
 
 def test_how_many_work_is_learnt_from_what_one_has_held(monkeypatch):
     crew = LocalCrew()
-    crew.cores = 8
+    crew.cores, crew.workers = 8, [SimpleNamespace(job=None)]
     monkeypatch.setattr(memory, "available", lambda: 10 << 30)
     assert crew.limit == 1
     crew._learn(4 << 30)
@@ -123,6 +124,27 @@ def test_how_many_work_is_learnt_from_what_one_has_held(monkeypatch):
     fixed = LocalCrew(5)
     fixed._learn(4 << 30)
     assert fixed.limit == 5
+
+
+def test_an_epoch_of_the_first_job_shows_what_the_others_will_hold(tmp_path, monkeypatch):
+    """Of a run that goes on, an epoch of before shows nothing: this process may not have made an update yet."""
+    monkeypatch.setattr(memory, "available", lambda: 64 << 30)
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n')
+    mine, theirs = multiprocessing.Pipe()
+    crew, job = LocalCrew(), SimpleNamespace(key="a")
+    crew.cores, crew.workers = 4, [Worker(SimpleNamespace(pid=os.getpid()), mine)]
+    crew.give(job, tmp_path)
+    assert theirs.recv() == (job, tmp_path)
+    assert crew.wait(0) is None and not crew.free and not crew.held
+    with (tmp_path / "metrics.jsonl").open("a") as log:
+        log.write('{"epoch": 2}\n')
+    assert crew.wait(0) is None and crew.free and crew.limit == 4 and crew.held > 1 << 20
+    theirs.send(("done", {}, 1 << 30))
+    assert crew.wait(1).kind == "done" and crew.held == 1 << 30
+
+
+def test_a_process_that_is_gone_holds_nothing():
+    assert memory.held(os.getpid()) > 1 << 20 and memory.held(2 ** 22 + 1) == 0
 
 
 @pytest.mark.dist
@@ -147,14 +169,16 @@ def test_time_in_the_queue_of_a_cluster_is_no_work(monkeypatch, tmp_path):
 
 def test_what_a_comparison_costs_is_told_of_the_runs_that_it_did_whole(tmp_path):
     """Of one that went on from before, the result knows the seconds of both times."""
-    jobs = [SimpleNamespace(key=name) for name in ("fresh", "resumed", "failed")]
+    jobs = [SimpleNamespace(key=name, method="arc") for name in ("fresh", "resumed", "failed")]
     (tmp_path / "resumed").mkdir()
     waiting, out = jobs[:], []
 
     class Few(SimpleNamespace):
         open = property(lambda self: bool(waiting or out))
 
-    agenda = Few(next=lambda: waiting.pop(0) if waiting else None, done=lambda job, result: None, fail=lambda job, reason: None)
+    ledger = SimpleNamespace(folder=lambda job: tmp_path / job.key)
+    agenda = Few(ledger=ledger, next=lambda: waiting.pop(0) if waiting else None, done=lambda job, result: None,
+                 fail=lambda job, reason: None)
     said: list[str] = []
     board = SimpleNamespace(tick=lambda: None, note=lambda outcome: None, say=said.append, finished=3)
 
@@ -170,16 +194,18 @@ def test_what_a_comparison_costs_is_told_of_the_runs_that_it_did_whole(tmp_path)
             done = {"fresh": {"seconds": 95.0}, "resumed": {"seconds": 500.0}}.get(job.key)
             return Outcome(job, "done" if done else "failed", done, seconds=100.0)
 
-    runner._work(agenda, SimpleNamespace(folder=lambda job: tmp_path / job.key), Quick(), board)
+    spent = runner._work(agenda, Quick(), board)
+    assert spent.runs == [Took("arc", 100.0, 95.0)] and spent.beside == pytest.approx(0.05)
     assert said[0].endswith("; of 1 min 40 s in runs, 1 min 35 s were training steps (5.0% beside them)")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1", "127.0.0.1:port"])
-def test_where_nobody_answers_is_no_cluster(monkeypatch, address):
-    """Ray is not asked: it would try for minutes."""
+def test_where_nobody_answers_is_no_cluster(tmp_path, monkeypatch, address):
+    """Ray is not asked: it would try for minutes. No folder is left behind."""
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=lambda **of: pytest.fail("asked")))
-    with pytest.raises(ConfigError, match=re.escape(f"no Ray cluster at {address!r}: ")), RayCrew(address):
-        pass
+    with pytest.raises(ConfigError, match=re.escape(f"no Ray cluster at {address!r}: ")):
+        study(wish(tmp_path, "new/out", cluster=address))
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("kind", [ConnectionError, RuntimeError, LostByRay := type("RayError", (Exception,), {})])

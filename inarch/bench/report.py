@@ -34,6 +34,7 @@ Written by `inarch bench report` from `results/bench/*.json`; do not edit.
     inarch bench check --json results/bench/check.json
     inarch bench save --json results/bench/save.json      # a minute on one core
     inarch bench load --json results/bench/load.json      # a minute on one core
+    inarch bench compare --json results/bench/compare.json      # half an hour to an hour on two cores
 
 **The floor** is what any method that trains something in the first block must pay: the frozen forward, and the gradient of every
 activation. For vision everything is frozen but the head, and the first block's input asks for its gradient; for vision and language

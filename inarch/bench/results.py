@@ -9,7 +9,7 @@ from inarch import files
 from inarch.errors import ConfigError
 
 FORMAT = 1
-KINDS = ("train", "memory", "profile", "compile", "infer", "import", "check", "save", "load")
+KINDS = ("train", "memory", "profile", "compile", "infer", "import", "check", "save", "load", "compare")
 
 
 def store(found: dict[str, Any], path: Path) -> None:

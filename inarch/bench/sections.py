@@ -150,5 +150,24 @@ def profiling(file: dict[str, Any]) -> str:
     return "\n".join([title, "", *table(head, rows), "", about, ""])
 
 
+def comparing(file: dict[str, Any]) -> str:
+    """A row per method; below it the whole comparison against its two goals."""
+    settings, goals = file["settings"], file["goals"]
+    rows = [(name, f"{row['numbers']:,}", f"{row['run_seconds']['median']:.0f}",
+             f"{row['run_seconds']['low']:.0f} to {row['run_seconds']['high']:.0f}", f"{row['epoch_seconds']:.1f}", f"{row['beside']:.1%}")
+            for name, row in file["methods"].items()]
+    rows.append((f"**all {len(rows) * settings['seeds']} runs**", "", *("",) * 3, f"**{file['beside']:.1%}**"))
+    said = {goal: "met" if met else "missed" for goal, met in file["met"].items()}
+    whole = (f"From the first job to the last result: **{file['seconds'] / 60:.1f} min** (goal {goals['seconds'] / 60:.0f}, "
+             f"{said['seconds']}); beside training: {file['beside']:.1%} of the runs (goal {goals['beside']:.0%}, {said['beside']}), most "
+             "of it the one pass over the test images.")
+    about = (f"{settings['images']} images of {settings['classes']} classes and {settings['test']} to be tested on, "
+             f"{settings['epochs']} epochs, {counted(settings['seeds'], 'seed')}, at most {settings['budget']:,} numbers without the head; "
+             f"a worker per core, {threads(settings['threads'])} each; {circumstances(file)}")
+    head = ("method", "numbers", "s per run", "range", "s per epoch", "beside training")
+    title = f"## A comparison, {settings['model']} at {settings['side']} px"
+    return "\n".join([title, "", *table(head, rows), "", whole, "", about, ""])
+
+
 SECTIONS = {"profile": profiling, "compile": compiling, "infer": inferring, "import": importing, "check": checking, "save": saving,
-            "load": loading}  # kind of measurement -> its part of the page, in this order
+            "load": loading, "compare": comparing}  # kind of measurement -> its part of the page, in this order

@@ -1,4 +1,4 @@
-"""``inarch bench train|memory|profile|compile|infer|import|check|save|load|report``: instruments, run on purpose, not by tests."""
+"""``inarch bench train|memory|profile|compile|infer|import|check|save|load|compare|report``: instruments, run on purpose, not by tests."""
 
 from __future__ import annotations
 
@@ -11,21 +11,26 @@ import typer
 
 from inarch.errors import ConfigError
 
+WHAT = Annotated[Literal["train", "memory", "profile", "compile", "infer", "import", "check", "save", "load", "compare", "report"],
+                 typer.Argument(help="report writes bench/README.md.")]
+REPEATS = Annotated[int | None, typer.Option(
+    min=1, help="Default: 5 (train 3 to 5, profile and compare 3, import 10, save 30, load 500).")]
+
 
 def run(
-    what: Annotated[Literal["train", "memory", "profile", "compile", "infer", "import", "check", "save", "load", "report"],
-                    typer.Argument(help="report writes bench/README.md.")],
+    what: WHAT,
     family: Annotated[Literal["vision", "vl", "clip"] | None, typer.Option(
         help="train, memory, profile: vision (default); vl, on BART-base shapes; clip, both towers of CLIP ViT-B/16.")] = None,
     models: Annotated[str | None, typer.Option("--models", "--model", metavar="A,B", help="ti, s, b, vit_b; bart (default: all).")] = None,
     methods: Annotated[str | None, typer.Option(metavar="A,B", help="Of the family: floor, arc, vlpet-small, ... (default: all).")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Examples per step (default: 8, vl and clip 4).")] = None,
     side: Annotated[int | None, typer.Option(min=16, metavar="PIXELS", help="train, memory of clip: of the images (default: 224).")] = None,
-    repeats: Annotated[int | None, typer.Option(min=1, help="Default: 5 (train 3 to 5, profile 3, import 10, save 30, load 500).")] = None,
+    repeats: REPEATS = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of torch (default: 1).")] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep the measurements there.")] = None,
 ) -> None:
-    """Step time and saved memory of the methods as ratios to the floor (frozen forward + input gradient); import times; images checked.
+    """Step time and saved memory of the methods as ratios to the floor (frozen forward + input gradient); import times; images checked;
+    a whole comparison.
 
     [bold]Examples[/bold]
 
@@ -48,6 +53,7 @@ def run(
         "compile": lambda: _compile(shape[1], batch or 8, repeats or 5, threads or 1),
         "infer": lambda: _infer(shape[1], batch or 8, repeats or 5, threads or 1), "import": lambda: _import(repeats or 10),
         "check": lambda: _check(repeats or 5), "save": lambda: _save(repeats or 30), "load": lambda: _load(repeats or 500),
+        "compare": lambda: _compare(repeats or 3),
     }
     _kept(what, json, ways[what])
 
@@ -167,3 +173,13 @@ def _load(repeats: int) -> dict[str, Any]:
     from inarch.bench.load import bench_load, steps
 
     return _mended(steps(repeats), partial(bench_load, repeats=repeats))
+
+
+def _compare(repeats: int) -> dict[str, Any]:
+    from rich.console import Console
+
+    from inarch.backbones.torchvision import mend_torchvision
+    from inarch.bench.compare import bench_compare
+
+    mend_torchvision()
+    return bench_compare(repeats=repeats, console=Console(stderr=True))

@@ -31,12 +31,12 @@ class RayCrew:
         self.ray: Any = ray
         self.address = address
         self.out: dict[Any, Job] = {}
-
-    def __enter__(self) -> RayCrew:
         try:
-            _knock(self.address)
+            _knock(address)
         except (OSError, ValueError) as problem:
             raise self._unreached(problem) from None
+
+    def __enter__(self) -> RayCrew:
         try:
             self.ray.init(address=self.address, log_to_driver=False, ignore_reinit_error=False)
         except (OSError, RuntimeError, ValueError, self.ray.exceptions.RayError) as problem:

@@ -1,4 +1,7 @@
-"""Worker processes of this machine: as many as its memory allows, which the first job shows; one that dies takes its job alone with it."""
+"""Worker processes of this machine: as many as its memory allows, which the first job shows; one that dies takes its job alone with it.
+
+    workers = min(cores, those there are + free / (1.15 held))        held: by the first job once an epoch of it is whole, then by each
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
+from inarch.run import Run
 from inarch.study import memory
 from inarch.study.crew import Outcome
 from inarch.study.jobs import Job
@@ -24,16 +28,18 @@ PATIENCE = 60.0  # seconds that a worker has to leave a run that can be gone on 
 
 @dataclass(eq=False)
 class Worker:
-    """A process, the pipe to it, and what it is at."""
+    """A process, the pipe to it, and what it is at: the job, its run and the epochs that were made of it before."""
 
     process: SpawnProcess
     pipe: Connection
     job: Job | None = None
     since: float = 0.0
+    run: Run | None = None
+    epochs: int = 0
 
 
 class LocalCrew:
-    """``most`` workers; None: one until a job has shown how much memory it takes, then as many as cores and memory allow."""
+    """``most`` workers; None: one until an epoch has shown how much memory it takes, then as many as cores and memory allow."""
 
     def __init__(self, most: int | None = None) -> None:
         self.cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -75,7 +81,8 @@ class LocalCrew:
 
     def give(self, job: Job, folder: Path) -> None:
         worker = next((worker for worker in self.workers if worker.job is None), None) or self._hire()
-        worker.job, worker.since = job, time.monotonic()
+        worker.job, worker.since, worker.run = job, time.monotonic(), Run(folder)
+        worker.epochs = len(worker.run.lines())
         worker.pipe.send((job, folder))
 
     def _hire(self) -> Worker:
@@ -90,6 +97,7 @@ class LocalCrew:
         ready = wait([worker.pipe for worker in self.busy], seconds)
         worker = next((worker for worker in self.busy if worker.pipe in ready), None)
         if worker is None:
+            self._watch()
             return None
         job, took = worker.job, time.monotonic() - worker.since
         assert job is not None
@@ -101,10 +109,18 @@ class LocalCrew:
         self._learn(held)
         return Outcome.answer(job, kind, said, took, held)
 
+    def _watch(self) -> None:
+        """Nobody waits for the end of the first job to know what a job takes."""
+        first = self.busy[0] if self.measured and not self.held and self.busy else None
+        if first is None or first.run is None or len(first.run.lines()) <= first.epochs:
+            return
+        if held := memory.held(first.process.pid):
+            self._learn(held)
+
     def _learn(self, held: int) -> None:
         self.held = max(self.held, held)
         if self.measured:
-            self.limit = memory.workers(self.cores, len(self.busy) + 1, self.held, memory.available())
+            self.limit = memory.workers(self.cores, len(self.workers), self.held, memory.available())
 
     def _buried(self, worker: Worker) -> str:
         """Why a worker is gone; from here on there are fewer, since memory is what most of them die of."""

@@ -32,6 +32,16 @@ def peak() -> int:
     return most if sys.platform == "darwin" else most * 1024
 
 
+def held(pid: int | None) -> int:
+    """What another process holds now, in bytes; 0 where it is gone."""
+    import psutil
+
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
 def workers(cores: int, busy: int, held: int, free: int) -> int:
     """How many processes may work: one per core, and no more than fit beside the ``busy`` ones if each takes as much as one ``held``."""
     return max(1, min(cores, busy + int(free / (SPARE * max(held, 1)))))

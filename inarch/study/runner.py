@@ -24,6 +24,7 @@ from inarch.study.board import Board
 from inarch.study.crew import Crew, Outcome
 from inarch.study.entry import Entrants, Stock, entrants
 from inarch.study.ledger import Ledger
+from inarch.study.spent import Spent, Took
 from inarch.suites import Suite
 from inarch.training.interrupt import ended_by_sigterm
 from inarch.training.lock import locked
@@ -55,13 +56,28 @@ class Wish:
     reference: str | None = None
 
 
+@dataclass(frozen=True)
+class Worked:
+    """What came of a wish: who took part, every job and what is known of it, and where the time went."""
+
+    wish: Wish
+    taking: Entrants
+    agenda: Agenda
+    spent: Spent
+
+
 def study(wish: Wish, console: Any = None) -> Comparison:
     """Train what is missing and compare. Raises ``ConfigError`` before anything is trained where the wish cannot be met."""
+    return compared(worked(wish, console))
+
+
+def worked(wish: Wish, console: Any = None) -> Worked:
+    """Train what is missing; raises as ``study`` does."""
     suite, lost = _at_hand(wish)
     taking = _entrants(wish)
     taking = dataclasses.replace(taking, left_out=(*lost, *taking.left_out))
     plan = Plan(suite, wish.root, taking.entries, wish.seeds, wish.trials, wish.common)
-    ledger = Ledger(wish.out, wish.results or wish.out / "results")
+    ledger, crew = Ledger(wish.out, wish.results or wish.out / "results"), _crew(wish)  # one that is refused leaves no folder behind
     folders.make_folder(wish.out)
     with ExitStack() as stack:
         stack.enter_context(locked(wish.out))
@@ -69,13 +85,11 @@ def study(wish: Wish, console: Any = None) -> Comparison:
         if wish.again:
             ledger.forget_failures()
         agenda = Agenda(plan, ledger)
-        crew = _crew(wish)
         board = Board(console, agenda, crew)
         for text in (*told(taking), *taking.left_out):
             board.say(text)
-        if agenda.open:
-            _work(agenda, ledger, stack.enter_context(crew), stack.enter_context(board))
-    return compared(agenda, ledger, taking, wish)
+        spent = _work(agenda, stack.enter_context(crew), stack.enter_context(board)) if agenda.open else Spent()
+    return Worked(wish, taking, agenda, spent)
 
 
 def _at_hand(wish: Wish) -> tuple[Suite, list[str]]:
@@ -107,9 +121,9 @@ def _crew(wish: Wish) -> Crew:
     return LocalCrew(wish.workers)
 
 
-def _work(agenda: Agenda, ledger: Ledger, crew: Crew, board: Board) -> None:
-    began, spent, trained = time.monotonic(), 0.0, 0.0
-    whole: set[str] = set()  # runs of which all is done here: one that goes on has seconds of before among its own
+def _work(agenda: Agenda, crew: Crew, board: Board) -> Spent:
+    ledger, began, spent = agenda.ledger, time.monotonic(), Spent()
+    whole: set[str] = set()  # keys of runs of which nothing was done before
     while agenda.open:
         while crew.free and (job := agenda.next()) is not None:
             (whole.discard if ledger.folder(job).exists() else whole.add)(job.key)
@@ -118,10 +132,11 @@ def _work(agenda: Agenda, ledger: Ledger, crew: Crew, board: Board) -> None:
         outcome = crew.wait(0.5)
         if outcome is not None:
             if outcome.result is not None and outcome.job.key in whole:
-                spent, trained = spent + outcome.seconds, trained + float(outcome.result["seconds"])
+                spent.runs.append(Took(outcome.job.method, outcome.seconds, float(outcome.result["seconds"])))
             _noted(agenda, board, outcome)
-    share = f"; of {span(spent)} in runs, {span(trained)} were training steps ({1 - trained / spent:.1%} beside them)" if spent else ""
-    board.say(f"{board.finished} runs in {span(time.monotonic() - began)} by {crew.about}{share}")
+    spent.wall = time.monotonic() - began
+    board.say(f"{board.finished} runs in {span(spent.wall)} by {crew.about}{spent.said()}")
+    return spent
 
 
 def _noted(agenda: Agenda, board: Board, outcome: Outcome) -> None:
@@ -145,12 +160,12 @@ def told(taking: Entrants) -> list[str]:
             for entry in taking.entries]
 
 
-def compared(agenda: Agenda, ledger: Ledger, taking: Entrants, wish: Wish) -> Comparison:
+def compared(found: Worked) -> Comparison:
     """Of the runs of this wish alone, whatever else lies in the folders."""
-    jobs = [*agenda.kept()]
-    paths = [path for job in jobs for path in (ledger.file(job), ledger.failure(job)) if path.exists()]
+    agenda, ledger, wish = found.agenda, found.agenda.ledger, found.wish
+    paths = [path for job in agenda.kept() for path in (ledger.file(job), ledger.failure(job)) if path.exists()]
     paths += [path for job in agenda.tried() if (path := ledger.file(job)).exists()]
     if not paths:
         raise ConfigError(f"no run of this comparison is there yet in {ledger.results}")
-    found = compare(paths, groups=groups_of(wish.suite), reference=wish.reference)
-    return dataclasses.replace(found, notes=(*found.notes, *taking.left_out, *chosen(agenda)))
+    table = compare(paths, groups=groups_of(wish.suite), reference=wish.reference)
+    return dataclasses.replace(table, notes=(*table.notes, *found.taking.left_out, *chosen(agenda)))

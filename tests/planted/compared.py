@@ -20,6 +20,8 @@ FAULTS = [
           "tests/test_study_crews.py -k left_out_by_name"),
     Fault("what a run took before counts against what it took now", "inarch/study/runner.py", " and outcome.job.key in whole:", ":",
           "tests/test_study_crews.py -k did_whole"),
+    Fault("an epoch of before shows what a job holds", "inarch/study/local.py", "<= first.epochs:", "< 1:",
+          "tests/test_study_crews.py -k first_job"),
     Fault("another method's run is gone on with", "inarch/study/work.py",
           " and stored.method_config() == job.recipe.method_config()", "", "tests/test_study_crews.py -k gone_on_with"),
     Fault("a recipe loses that a field was to be None", "inarch/recipe.py", "NULL if value is None and filled.get(key) is not None else",
