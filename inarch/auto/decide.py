@@ -20,6 +20,7 @@ from inarch.auto.ladder import spent
 from inarch.backbones import Backbone
 from inarch.errors import ConfigError, InarchError
 from inarch.evaluate import device_named
+from inarch.recipe import Recipe
 
 LARGE = (backbones.HUB_PRESET.address, "timm:vit_small_patch16_224.augreg_in21k")  # where there is a GPU
 SMALL = ("timm:vit_small_patch16_224.augreg_in21k", "timm:vit_tiny_patch16_224.augreg_in21k_ft_in1k")  # many cores
@@ -30,7 +31,8 @@ SIDES = (224, 160, 128, 112, 96, 64, 32)  # pixels
 EPOCHS = 20  # of the winner, where the time allows; ARC's VTAB recipe has 100
 FEWEST = 4
 LEAST = 64  # training images of a candidate
-PROBE = 8  # images of a measured update
+BATCH = Recipe.model_fields["batch_size"].default  # images of an update, as the runs have it
+WARM = 8  # images of a first update, which is not counted
 BESIDE = 1.25  # reading, scoring and loading cost about a quarter of the updates
 
 
@@ -140,15 +142,15 @@ def measured(chosen: Chosen, sides: list[int], device: str) -> Iterator[tuple[in
         except ConfigError:  # this family does not take the size
             continue
         inarch.graft(model.to(where), inarch.ARC(rank=8), thaw="head")
-        yield side, _seconds(model, torch.randn(PROBE, 3, side, side, device=where))
+        yield side, _seconds(model, torch.randn(BATCH, 3, side, side, device=where))
 
 
 def _seconds(model: Any, pixels: torch.Tensor) -> float:
-    """Per image, of the faster of two updates; a first one warms up."""
+    """Per image, of the faster of two updates; a small one warms up."""
     taken = []
-    for _ in range(3):
+    for images in (pixels[:WARM], pixels, pixels):
         began = time.perf_counter()
-        backbones.logits(model, pixels).sum().backward()
+        backbones.logits(model, images).sum().backward()
         if pixels.is_cuda:
             torch.cuda.synchronize()
         taken.append(time.perf_counter() - began)
