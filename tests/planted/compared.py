@@ -32,5 +32,7 @@ FAULTS = [
           f"{PAGE} -k same_run_again"),
     Fault("images that were held back count as learned from", "inarch/auto/run.py", 'return Workload(counts["train"] - test - val, ',
           'return Workload(counts["train"], ', "tests/test_auto.py -k held_back"),
+    Fault("an update of a few images stands for one of a run", "inarch/auto/decide.py", "(pixels[:WARM], pixels, pixels)",
+          "(pixels[:WARM],) * 3", "tests/test_auto.py -k as_many_images"),
     Fault("LaTeX obeys a name", "inarch/reporting/latex.py", '"$": r"\\$", ', "", "tests/test_compare_files.py -k obeys_none"),
 ]
