@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,13 @@ def made(outcome: Outcome, ask: Ask, result: dict[str, Any]) -> Page:
                   "failed: " + one.reason if one.score is None else f"{100 * one.score:.1f}") for one in outcome.tries)
     ladder = Table(("candidate", "numbers", "rung", "epochs", "validation, %"), rows, (False, True, True, True, True))
     decisions = Table((), tuple((str(i), text) for i, text in enumerate(outcome.decisions, 1)), (False, False))
-    best = outcome.run.relative_to(ask.out)
-    after = (f"inarch predict {outcome.run} IMAGES     labels for new images", f"inarch merge {outcome.run} OUT     a plain model without "
-             f"inarch, its adapter folded in where it folds", f"{best}/report.html     the winner's own report: curves, mistakes, protocol")
-    return Page(f"What was found for {ask.data}", f"{outcome.winner} on {result['recipe']['backbone']}", tiles,
-                (("The ladder", (ladder,)), ("Everything that was decided", (decisions,)), ("What to do with it", after)))
+    after = _next(outcome.run, ask.out)
+    parts = (("The ladder", (ladder,)), ("Everything that was decided", (decisions,)), ("What to do with it", (after,)))
+    return Page(f"What was found for {ask.data}", f"{outcome.winner} on {result['recipe']['backbone']}", tiles, parts)
+
+
+def _next(run: Path, out: Path) -> Table:
+    here = shlex.quote(str(run))
+    return Table((), ((f"inarch predict {here} IMAGES", "labels for new images"),
+                      (f"inarch merge {here} OUT", "a plain model without inarch, its adapter folded in where it folds"),
+                      (f"{run.relative_to(out)}/report.html", "the winner's own report: curves, mistakes, protocol")), (False, False))
