@@ -139,8 +139,8 @@ def test_an_epoch_of_the_first_job_shows_what_the_others_will_hold(tmp_path, mon
     with (tmp_path / "metrics.jsonl").open("a") as log:
         log.write('{"epoch": 2}\n')
     assert crew.wait(0) is None and crew.free and crew.limit == 4 and crew.held > 1 << 20
-    theirs.send(("done", {}, 1 << 30))
-    assert crew.wait(1).kind == "done" and crew.held == 1 << 30
+    theirs.send(("done", {}, 1 << 50))
+    assert crew.wait(1).kind == "done" and crew.held == 1 << 50 and crew.limit == 1
 
 
 def test_a_process_that_is_gone_holds_nothing():
