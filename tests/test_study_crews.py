@@ -127,9 +127,12 @@ def test_how_many_work_is_learnt_from_what_one_has_held(monkeypatch):
 
 
 def test_an_epoch_of_the_first_job_shows_what_the_others_will_hold(tmp_path, monkeypatch):
-    """Of a run that goes on, an epoch of before shows nothing: this process may not have made an update yet."""
+    """Of a run that goes on, an epoch of before shows nothing: this process may not have made an update yet.
+
+    A log that is damaged is for the run to refuse, which takes that run alone with it.
+    """
     monkeypatch.setattr(memory, "available", lambda: 64 << 30)
-    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n')
+    (tmp_path / "metrics.jsonl").write_text("damaged\n")
     mine, theirs = multiprocessing.Pipe()
     crew, job = LocalCrew(), SimpleNamespace(key="a")
     crew.cores, crew.workers = 4, [Worker(SimpleNamespace(pid=os.getpid()), mine)]

@@ -82,7 +82,7 @@ class LocalCrew:
     def give(self, job: Job, folder: Path) -> None:
         worker = next((worker for worker in self.workers if worker.job is None), None) or self._hire()
         worker.job, worker.since, worker.run = job, time.monotonic(), Run(folder)
-        worker.epochs = len(worker.run.lines())
+        worker.epochs = worker.run.logged()
         worker.pipe.send((job, folder))
 
     def _hire(self) -> Worker:
@@ -112,7 +112,7 @@ class LocalCrew:
     def _watch(self) -> None:
         """Nobody waits for the end of the first job to know what a job takes."""
         first = self.busy[0] if self.measured and not self.held and self.busy else None
-        if first is None or first.run is None or len(first.run.lines()) <= first.epochs:
+        if first is None or first.run is None or first.run.logged() <= first.epochs:
             return
         if held := memory.held(first.process.pid):
             self._learn(held)
