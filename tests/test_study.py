@@ -1,20 +1,24 @@
 """The comparison runner without a training step: budgets, keys, the agenda, the wish; what is done again and what is not."""
 
 import dataclasses
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import finished
 import numpy as np
 import pytest
+from rich.console import Console
 
 from inarch.errors import ConfigError, Corrupt
 from inarch.methods import configured
 from inarch.seal import sealed
 from inarch.study import jobs, memory, runner
 from inarch.study.agenda import TRIES, Agenda, Plan
+from inarch.study.board import Board
 from inarch.study.budget import fitted
 from inarch.study.crew import Outcome
 from inarch.study.entry import Entry, Stock, entrants, every
@@ -225,6 +229,7 @@ class Actors:
     most: int = 3
     given: list[Any] = dataclasses.field(default_factory=list)
     about: str = "actors"
+    at_once: int = 1
 
     def __enter__(self) -> "Actors":
         return self
@@ -263,6 +268,19 @@ def test_a_comparison_from_wish_to_report_with_a_failure_shown(suite, tmp_path, 
     assert "signal 9" in written["report.html"] and "signal 9" in written["report.md"] and "budget = 6000" in written["comparison.toml"]
     kept = sorted((tmp_path / "out" / "results").rglob("*.json"))
     assert len(kept) == 6 + 8 and all("confusion" not in json.loads(path.read_text())["metrics"] for path in kept)
+
+
+@pytest.mark.parametrize("waiting, at_once, left", [
+    (5, 2, "7 runs left, 5 min 50 s"), (5, 1, "7 runs left, 11 min 40 s"), (0, 4, "2 runs left, 1 min 40 s"),
+])
+def test_what_is_left_is_told_by_what_a_run_takes_and_how_many_run_at_once(waiting, at_once, left):
+    """Two runs of 80 and 120 s are done, two are being done."""
+    agenda = SimpleNamespace(waiting=[None] * waiting, out={"a", "b"}, cells={})
+    told = io.StringIO()
+    board = Board(Console(file=told, width=200), agenda, SimpleNamespace(at_once=at_once))
+    for seconds in (80.0, 120.0):
+        board.note(Outcome("arc on pets, seed 0", "done", {}, seconds=seconds))
+    assert told.getvalue().splitlines()[-1] == f"arc on pets, seed 0: 2 min 0 s; {left}"
 
 
 @pytest.mark.long

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from inarch.study.agenda import Agenda, Cell
@@ -15,7 +14,7 @@ class Board:
 
     def __init__(self, console: Any | None, agenda: Agenda, crew: Crew) -> None:
         self.console, self.agenda, self.crew = console, agenda, crew
-        self.began, self.finished = time.monotonic(), 0
+        self.finished, self.seconds = 0, 0.0  # of all that were done
         self.live: Any = None
 
     def __enter__(self) -> Board:
@@ -38,7 +37,7 @@ class Board:
 
     def note(self, outcome: Outcome) -> None:
         """A finished run."""
-        self.finished += 1
+        self.finished, self.seconds = self.finished + 1, self.seconds + outcome.seconds
         if outcome.kind != "done":
             self.say(f"{outcome.job}: {outcome.reason}")
         elif self.live is None:
@@ -49,11 +48,13 @@ class Board:
             self.live.update(self._table())
 
     def _left(self) -> str:
-        """Runs to come as far as they are known, and how long they would take as those so far did."""
+        """Runs to come as far as they are known, and how long they would take if each took what those so far did."""
         seeds = sum(len(self.agenda.plan.seeds) for cell in self.agenda.cells.values() if cell.rate is None)
         runs = len(self.agenda.waiting) + len(self.agenda.out) + seeds
-        passed = time.monotonic() - self.began
-        return f"{runs} runs left" + (f", {span(passed / self.finished * runs)}" if self.finished and runs else "")
+        if not (self.finished and runs):
+            return f"{runs} runs left"
+        each = self.seconds / self.finished
+        return f"{runs} runs left, {span(each * runs / min(runs, self.crew.at_once))}"
 
     def _table(self) -> Any:
         from rich import box

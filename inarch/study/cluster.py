@@ -59,6 +59,10 @@ class RayCrew:
         return len(self.out) < WAITING * self.processors
 
     @property
+    def at_once(self) -> int:
+        return self.processors
+
+    @property
     def about(self) -> str:
         return f"{self.processors} processors of the Ray cluster {self.address}"
 

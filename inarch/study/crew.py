@@ -43,6 +43,11 @@ class Crew(Protocol):
         ...
 
     @property
+    def at_once(self) -> int:
+        """How many jobs are worked at, at most."""
+        ...
+
+    @property
     def about(self) -> str:
         """How many there are, and why, in a few words."""
         ...

@@ -75,6 +75,10 @@ class LocalCrew:
         return len(self.busy) < self.limit
 
     @property
+    def at_once(self) -> int:
+        return self.limit
+
+    @property
     def about(self) -> str:
         why = f", each at most {self.held / 2**30:.2f} GiB so far" if self.held else ""
         return f"{self.limit} worker{'s' * (self.limit > 1)} for {self.cores} core{'s' * (self.cores > 1)}{why}"
