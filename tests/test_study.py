@@ -26,7 +26,7 @@ from inarch.study.jobs import content
 from inarch.study.ledger import Ledger
 from inarch.study.runner import Wish, study
 from inarch.study.wishing import said, wish_of
-from inarch.suites import Suite, SuiteTask
+from inarch.suites import Suite, SuiteTask, load_suite
 
 # budgets
 
@@ -134,6 +134,14 @@ def test_a_field_younger_than_kept_results_changes_no_key_where_it_says_nothing(
     assert rest == key(half_base=False, cache_dtype=None) != key(half_base=True, precision="bf16") and rest != key(cache_dtype="fp16")
     monkeypatch.setattr(jobs, "SINCE", {})
     assert key() != rest
+
+
+def test_a_run_has_a_thread_unless_somebody_says_how_many(tmp_path):
+    """Workers are as many as there are cores, so that a run with all of them would wait for the others."""
+    plan = Plan(load_suite("vtab-1k"), tmp_path, (Entry("arc", {}, 0, ""),), (0,), 1)
+    one, four = (dataclasses.replace(plan, common=common).job(plan.suite.tasks[0], plan.entries[0], 0.01, 0)
+                 for common in ({}, {"threads": 4}))
+    assert (one.fields["threads"], four.fields["threads"]) == (1, 4) and one.key == four.key
 
 
 def test_other_images_in_the_same_place_are_another_job(suite, tmp_path):

@@ -16,14 +16,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 
 from inarch.errors import ConfigError, DataError
-from inarch.study import Wish, memory, runner, study, work
+from inarch.study import Wish, local, memory, runner, study, work
 from inarch.study.cluster import RayCrew
 from inarch.study.crew import Outcome
 from inarch.study.jobs import Job
 from inarch.study.local import LocalCrew, Worker
+from inarch.study.seats import Seats, seats
 from inarch.study.spent import Took
 from inarch.suites import Suite, SuiteTask
 from inarch.training.interrupt import Interrupted
@@ -116,7 +118,7 @@ def test_a_signal_lets_the_workers_go_and_says_that_the_command_goes_on(tmp_path
 
 def test_how_many_work_is_learnt_from_what_one_has_held(monkeypatch):
     crew = LocalCrew()
-    crew.cores, crew.workers = 8, [SimpleNamespace(job=None)]
+    crew.seats, crew.workers = Seats("core", 8), [SimpleNamespace(job=None)]
     monkeypatch.setattr(memory, "available", lambda: 10 << 30)
     assert crew.limit == 1
     crew._learn(4 << 30)
@@ -135,7 +137,7 @@ def test_an_epoch_of_the_first_job_shows_what_the_others_will_hold(tmp_path, mon
     (tmp_path / "metrics.jsonl").write_text("damaged\n")
     mine, theirs = multiprocessing.Pipe()
     crew, job = LocalCrew(), SimpleNamespace(key="a")
-    crew.cores, crew.workers = 4, [Worker(SimpleNamespace(pid=os.getpid()), mine)]
+    crew.seats, crew.workers = Seats("core", 4), [Worker(SimpleNamespace(pid=os.getpid()), mine)]
     crew.give(job, tmp_path)
     assert theirs.recv() == (job, tmp_path)
     assert crew.wait(0) is None and not crew.free and not crew.held
@@ -150,23 +152,70 @@ def test_a_process_that_is_gone_holds_nothing():
     assert memory.held(os.getpid()) > 1 << 20 and memory.held(2 ** 22 + 1) == 0
 
 
+@pytest.mark.parametrize(("threads", "count", "said"), [(1, 8, "8 cores"), (3, 2, "6 cores, 3 for each"), (0, 1, "8 cores, 8 for each"),
+                                                        (99, 1, "8 cores, 8 for each")])
+def test_a_worker_has_as_many_cores_as_its_run_has_threads(monkeypatch, threads, count, said):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    found = seats("cpu", threads)
+    assert found.count == count and str(found) == said and found.free([]) is None
+
+
+@pytest.mark.parametrize(("visible", "gpus"), [("", ("0", "1")), ("3, 5", ("3", "5")), ("GPU-8f2a,1,2", ("GPU-8f2a", "1"))])
+def test_workers_take_turns_on_the_gpus_that_can_be_seen(monkeypatch, visible, gpus):
+    """Each sees its own alone, whatever it is called; a GPU that was named is one seat, and nothing is chosen."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    crew, hired = LocalCrew(3, "auto"), []
+    crew.context = SimpleNamespace(Pipe=lambda: (SimpleNamespace(send=lambda given: None), SimpleNamespace(close=lambda: None)),
+                                   Process=lambda target, args, daemon: hired.append(args[1]) or SimpleNamespace(start=lambda: None))
+    for key in "abc":
+        crew.give(SimpleNamespace(key=key), Path("nowhere"))
+    assert hired == [*gpus, gpus[0]] and crew.about == "3 workers for 2 GPUs" and not crew.free
+    named = seats("cuda:1")
+    assert named.count == 1 and named.free([]) is None and seats("cpu").kind == "core"
+
+
+def test_a_worker_sees_its_gpu_alone(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setattr(os, "setpgrp", lambda: None)
+    monkeypatch.setattr(local, "quietly_mended", lambda: None)
+    local.serve(SimpleNamespace(recv=lambda: None), "1")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+
+
+def test_a_device_that_is_not_here_is_refused_before_a_folder_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="device='cuda' is not usable here"):
+        study(wish(tmp_path, "new/out", common={"device": "cuda"}))
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.dist
 def test_a_ray_cluster_gives_the_same_numbers(tmp_path, plain):
     pytest.importorskip("ray")
     assert scores(study(wish(tmp_path, "cluster", cluster="local"))) == plain
 
 
-def test_time_in_the_queue_of_a_cluster_is_no_work(monkeypatch, tmp_path):
-    """The cluster says what the job took where it ran, however long it waited there."""
-    remote = SimpleNamespace(options=lambda **of: SimpleNamespace(remote=lambda job, *place: job))
-    ray = SimpleNamespace(init=lambda **of: None, shutdown=lambda: None, cluster_resources=lambda: {"CPU": 2}, cancel=lambda job: None,
+@pytest.mark.parametrize(("device", "there", "needs", "about"), [
+    ("auto", {"CPU": 2}, {"num_cpus": 1, "num_gpus": 0}, "2 processors of the Ray cluster local"),
+    ("auto", {"CPU": 16, "GPU": 4}, {"num_cpus": 1, "num_gpus": 1}, "4 GPUs of the Ray cluster local"),
+    ("cpu", {"CPU": 16, "GPU": 4}, {"num_cpus": 1, "num_gpus": 0}, "16 processors of the Ray cluster local"),
+])
+def test_a_job_of_a_cluster_has_its_seat_and_its_time_in_the_queue_is_no_work(monkeypatch, tmp_path, device, there, needs, about):
+    """The cluster says what the job took where it ran, however long it waited there; from a job that asks for no GPU it hides them."""
+    asked: list[dict] = []
+    remote = SimpleNamespace(options=lambda **of: asked.append(of) or SimpleNamespace(remote=lambda job, *place: job))
+    ray = SimpleNamespace(init=lambda **of: None, shutdown=lambda: None, cluster_resources=lambda: there, cancel=lambda job: None,
                           remote=lambda **of: lambda work: remote, wait=lambda waiting, timeout: (waiting[:1], waiting[1:]),
                           get=lambda job: ("done", {"seconds": 1.5}, 2.0, 1 << 20))
     monkeypatch.setitem(sys.modules, "ray", ray)
     job = Job("trial", "digits", "arc", 0.01, 42, {"data": "digits", "backbone": "mini-vit", "method": "arc", "threads": 1})
-    with RayCrew("local") as crew:
+    with RayCrew("local", device) as crew:
         crew.give(job, tmp_path)
         outcome = crew.wait(0.1)
+        assert crew.about == about and str(crew.at_once) == about.partition(" ")[0]
+    assert {key: asked[0][key] for key in needs} == needs
     assert outcome.seconds == 2.0 and outcome.result == {"seconds": 1.5} and outcome.memory == 1 << 20
 
 

@@ -3,7 +3,8 @@
     six methods within one budget x three seeds        1,000 images to learn from, 1,000 to be tested on, ViT-Ti at 128 px, ten epochs
 
 The recipe is that of the suite ``local``, with one learning rate and so without trials. Images are noise and weights are random, made in
-a temporary folder: what a run costs depends on neither. Workers as memory allows, a run counts from its job to its result.
+a temporary folder: what a run costs depends on neither. Workers as memory allows, on the CPU; a run
+counts from its job to its result.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def _wish(place: Path, seeds: int, methods: tuple[str, ...], images: Mapping[str
     local = load_suite("local")
     suite = dataclasses.replace(
         local, name="bench", title="Bench", backbone=f"timm:{BACKBONE}@{_weights(place)}", tasks=(SuiteTask("noise", "noise.npz"),),
-        recipe={**local.recipe, "image_size": SIDE, **changes}, rates={"default": (RATE,)})
+        recipe={**local.recipe, "image_size": SIDE, "device": "cpu", **changes}, rates={"default": (RATE,)})
     return Wish(suite, place, methods, place / "runs", budget=BUDGET, seeds=tuple(range(seeds)), trials=1)
 
 

@@ -37,7 +37,7 @@ IMAGE_SIZE = Annotated[int | None, _runner("--image-size", help="Side of the ima
 SET = Annotated[list[str] | None, _runner("--set", metavar="[METHOD.]KEY=VALUE", help="Of a method or of every recipe (repeatable).")]
 OUT = Annotated[str | None, _runner("--out", help="Folder of the comparison (default: runs/compare-NAME).")]
 RESULTS = Annotated[str | None, _runner("--results", help="Where the results are kept (default: below --out).")]
-WORKERS = Annotated[int | None, _runner("--workers", help="Processes at a time (default: as many as cores and memory allow).")]
+WORKERS = Annotated[int | None, _runner("--workers", help="Processes at a time (default: one per core or GPU, as memory allows).")]
 CLUSTER = Annotated[str | None, _runner("--cluster", metavar="ADDRESS", help="Of a Ray cluster: auto, HOST:PORT, ray://HOST:PORT, local.")]
 AGAIN = Annotated[bool, _runner("--again", help="Also try again what failed before.")]
 REFERENCE = Annotated[str | None, _shown("--reference", metavar="METHOD", help="Whom the others are tested against (default: the best).")]

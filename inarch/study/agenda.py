@@ -20,6 +20,7 @@ from inarch.study.ledger import Ledger
 from inarch.suites import Suite, SuiteTask
 
 TRIAL_SEED = 42
+UNSAID = {"split_seed": 0, "evaluate_every": 0, "threads": 1}  # recipe fields where nobody says another: a core for each run
 TRIES = 2  # of a job whose process died: after that it is a failure
 
 
@@ -40,7 +41,7 @@ class Plan:
     def job(self, task: SuiteTask, entry: Entry, rate: float, seed: int | None) -> Job:
         """The trial of a rate, or with a ``seed`` the run that is scored, on training and validation images together."""
         ends = {"fit": "train", "test": False} if seed is None else {"fit": "train+val", "test": True}
-        fields = {"split_seed": 0, "evaluate_every": 0, **self.suite.fields(task, self.root, entry.name), **self.common, **ends,
+        fields = {**UNSAID, **self.suite.fields(task, self.root, entry.name), **self.common, **ends,
                   "method": entry.name, "set": dict(entry.fields), "lr": rate, "seed": TRIAL_SEED if seed is None else seed}
         return Job("trial" if seed is None else "seed", task.name, entry.name, rate, fields["seed"], fields)
 

@@ -1,6 +1,7 @@
 """The same jobs on a Ray cluster: the folder of the comparison and the data lie on a file system that every node sees.
 
-Ray places each job by its threads, retries one whose node or process dies, and gives the results back to the process that asked.
+Ray places each job by its threads, and on a GPU where the cluster has some; it retries one whose node or process dies, and gives the
+results back to the process that asked.
 """
 
 from __future__ import annotations
@@ -17,19 +18,22 @@ from inarch.study.jobs import Job
 RETRIES = 2  # by Ray, of a job whose process or node died
 PATIENCE = 10  # seconds for whoever listens at an address; Ray itself would ask for minutes
 TOKEN = "; one that asks for a token, as `ray start` makes it where ~/.ray/auth_token lies, is reached with RAY_AUTH_MODE=token"
-WAITING = 2  # jobs handed over per processor, so that none is idle
+WAITING = 2  # jobs handed over per seat, so that none is idle
 
 
 class RayCrew:
-    """``address``: of a cluster (``auto``, ``ray://HOST:PORT``), or ``local`` for one in this machine, which ends with it."""
+    """``address``: of a cluster (``auto``, ``ray://HOST:PORT``), or ``local`` for one in this machine, which ends with it.
 
-    def __init__(self, address: str) -> None:
+    ``device``: of the runs, as their recipes name it; a GPU of the cluster is theirs alone, unless they are to run on the CPU.
+    """
+
+    def __init__(self, address: str, device: str = "auto") -> None:
         try:
             import ray
         except ImportError:
             raise need("ray", "cluster") from None
         self.ray: Any = ray
-        self.address = address
+        self.address, self.device = address, device
         self.out: dict[Any, Job] = {}
         try:
             _knock(address)
@@ -41,7 +45,9 @@ class RayCrew:
             self.ray.init(address=self.address, log_to_driver=False, ignore_reinit_error=False)
         except (OSError, RuntimeError, ValueError, self.ray.exceptions.RayError) as problem:
             raise self._unreached(problem, TOKEN) from None
-        self.processors = int(self.ray.cluster_resources().get("CPU", 1))
+        there = self.ray.cluster_resources()
+        self.gpus = 0 if self.device == "cpu" else int(there.get("GPU", 0))
+        self.at_once = self.gpus or int(there.get("CPU", 1))
         self.remote = self.ray.remote(max_retries=RETRIES)(remotely)
         return self
 
@@ -56,19 +62,15 @@ class RayCrew:
 
     @property
     def free(self) -> bool:
-        return len(self.out) < WAITING * self.processors
-
-    @property
-    def at_once(self) -> int:
-        return self.processors
+        return len(self.out) < WAITING * self.at_once
 
     @property
     def about(self) -> str:
-        return f"{self.processors} processors of the Ray cluster {self.address}"
+        return f"{self.at_once} {'GPUs' if self.gpus else 'processors'} of the Ray cluster {self.address}"
 
     def give(self, job: Job, folder: Path) -> None:
-        need_cpus = max(1, job.recipe.threads)
-        reference = self.remote.options(num_cpus=need_cpus, name=str(job)).remote(job, str(folder.absolute()), str(Path.cwd()))
+        needs = {"num_cpus": max(1, job.recipe.threads), "num_gpus": min(1, self.gpus)}  # of none Ray would hide them all
+        reference = self.remote.options(**needs, name=str(job)).remote(job, str(folder.absolute()), str(Path.cwd()))
         self.out[reference] = job
 
     def wait(self, seconds: float) -> Outcome | None:

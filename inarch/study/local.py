@@ -1,6 +1,6 @@
 """Worker processes of this machine: as many as its memory allows, which the first job shows; one that dies takes its job alone with it.
 
-    workers = min(cores, those there are + free / (1.15 held))        held: by the first job once an epoch of it is whole, then by each
+    workers = min(seats, those there are + free / (1.15 held))        held: by the first job once an epoch of it is whole, then by each
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from inarch.run import Run
 from inarch.study import memory
 from inarch.study.crew import Outcome
 from inarch.study.jobs import Job
+from inarch.study.seats import seats
 
 PATIENCE = 60.0  # seconds that a worker has to leave a run that can be gone on with
 
 
 @dataclass(eq=False)
 class Worker:
-    """A process, the pipe to it, and what it is at: the job, its run and the epochs that were made of it before."""
+    """A process, the pipe to it, and what it is at: the job, its run, and the epochs that were made of it before."""
 
     process: SpawnProcess
     pipe: Connection
@@ -36,13 +37,17 @@ class Worker:
     since: float = 0.0
     run: Run | None = None
     epochs: int = 0
+    gpu: str | None = None
 
 
 class LocalCrew:
-    """``most`` workers; None: one until an epoch has shown how much memory it takes, then as many as cores and memory allow."""
+    """``most`` workers; None: one until an epoch has shown how much memory it takes, then as many as seats and memory allow.
 
-    def __init__(self, most: int | None = None) -> None:
-        self.cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    ``device``, ``threads``: of the runs, as their recipes say them.
+    """
+
+    def __init__(self, most: int | None = None, device: str = "cpu", threads: int = 1) -> None:
+        self.seats = seats(device, threads)
         self.measured, self.limit = most is None, most or 1
         self.held = 0
         self.workers: list[Worker] = []
@@ -81,7 +86,7 @@ class LocalCrew:
     @property
     def about(self) -> str:
         why = f", each at most {self.held / 2**30:.2f} GiB so far" if self.held else ""
-        return f"{self.limit} worker{'s' * (self.limit > 1)} for {self.cores} core{'s' * (self.cores > 1)}{why}"
+        return f"{self.limit} worker{'s' * (self.limit > 1)} for {self.seats}{why}"
 
     def give(self, job: Job, folder: Path) -> None:
         worker = next((worker for worker in self.workers if worker.job is None), None) or self._hire()
@@ -91,10 +96,11 @@ class LocalCrew:
 
     def _hire(self) -> Worker:
         mine, theirs = self.context.Pipe()
-        process = self.context.Process(target=serve, args=(theirs,), daemon=False)
+        gpu = self.seats.free([worker.gpu for worker in self.workers])
+        process = self.context.Process(target=serve, args=(theirs, gpu), daemon=False)
         process.start()
         theirs.close()
-        self.workers.append(worker := Worker(process, mine))
+        self.workers.append(worker := Worker(process, mine, gpu=gpu))
         return worker
 
     def wait(self, seconds: float) -> Outcome | None:
@@ -124,7 +130,7 @@ class LocalCrew:
     def _learn(self, held: int) -> None:
         self.held = max(self.held, held)
         if self.measured:
-            self.limit = memory.workers(self.cores, len(self.workers), self.held, memory.available())
+            self.limit = memory.workers(self.seats.count, len(self.workers), self.held, memory.available())
 
     def _buried(self, worker: Worker) -> str:
         """Why a worker is gone; from here on there are fewer, since memory is what most of them die of."""
@@ -137,8 +143,10 @@ class LocalCrew:
         return f"its process ended with {'signal ' + str(-code) if code and code < 0 else 'exit code ' + str(code)}"
 
 
-def serve(pipe: Connection) -> None:
+def serve(pipe: Connection, gpu: str | None = None) -> None:
     """The life of a worker: jobs until there are no more, each answered; it leaves when whoever hired it is gone."""
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when CUDA begins in this process, which is with its first run
     os.setpgrp()  # Ctrl-C is for whoever hired it, who asks it to stop
     quietly_mended()
     threading.Thread(target=_leave_with_parent, daemon=True).start()

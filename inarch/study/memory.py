@@ -42,6 +42,6 @@ def held(pid: int | None) -> int:
         return 0
 
 
-def workers(cores: int, busy: int, held: int, free: int) -> int:
-    """How many processes may work: one per core, and no more than fit beside the ``busy`` ones if each takes as much as one ``held``."""
-    return max(1, min(cores, busy + int(free / (SPARE * max(held, 1)))))
+def workers(seats: int, busy: int, held: int, free: int) -> int:
+    """How many processes may work: one per seat, and no more than fit beside the ``busy`` ones if each takes as much as one ``held``."""
+    return max(1, min(seats, busy + int(free / (SPARE * max(held, 1)))))

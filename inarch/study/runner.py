@@ -19,7 +19,7 @@ from inarch.compare import Comparison, compare
 from inarch.data.readers import absent
 from inarch.errors import ConfigError, DataError
 from inarch.reporting.results import data_name
-from inarch.study.agenda import Agenda, Plan, chosen
+from inarch.study.agenda import UNSAID, Agenda, Plan, chosen
 from inarch.study.board import Board
 from inarch.study.crew import Crew, Outcome
 from inarch.study.entry import Entrants, Stock, entrants
@@ -104,21 +104,28 @@ def _at_hand(wish: Wish) -> tuple[Suite, list[str]]:
 
 def _entrants(wish: Wish) -> Entrants:
     """Counted on the backbone of the suite, as its first task has it."""
-    fields = {**wish.suite.fields(wish.suite.tasks[0], wish.root), **wish.common}
+    fields = _shared(wish)
     usual = {name: own.get("set", {}) for name, own in wish.suite.settings.items()}
     return entrants(wish.methods, Stock(fields["backbone"], fields.get("image_size")), wish.budget, wish.settings, usual)
 
 
+def _shared(wish: Wish) -> dict[str, Any]:
+    """Recipe fields of the first task, before a method has its own."""
+    return {**UNSAID, **wish.suite.fields(wish.suite.tasks[0], wish.root), **wish.common}
+
+
 def _crew(wish: Wish) -> Crew:
+    fields = _shared(wish)
+    device = fields.get("device", "auto")
     if wish.cluster:
         from inarch.study.cluster import RayCrew
 
         if wish.workers is not None:
             raise ConfigError(f"workers={wish.workers} is for processes of this machine; the cluster {wish.cluster!r} places its own")
-        return RayCrew(wish.cluster)
+        return RayCrew(wish.cluster, device)
     from inarch.study.local import LocalCrew
 
-    return LocalCrew(wish.workers)
+    return LocalCrew(wish.workers, device, fields["threads"])
 
 
 def _work(agenda: Agenda, crew: Crew, board: Board) -> Spent:
