@@ -3,8 +3,7 @@
     six methods within one budget x three seeds        1,000 images to learn from, 1,000 to be tested on, ViT-Ti at 128 px, ten epochs
 
 The recipe is that of the suite ``local``, with one learning rate and so without trials. Images are noise and weights are random, made in
-a temporary folder: what a run costs depends on neither. Workers as memory allows, on the CPU; a run
-counts from its job to its result.
+a temporary folder: what a run costs depends on neither. On the CPU, workers as memory allows; a run counts from its job to its result.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class RayCrew:
             raise self._unreached(problem, TOKEN) from None
         there = self.ray.cluster_resources()
         self.gpus = 0 if self.device == "cpu" else int(there.get("GPU", 0))
-        self.at_once = self.gpus or int(there.get("CPU", 1))
+        self.at_once = self.gpus or max(1, int(there.get("CPU", 1)))
         self.remote = self.ray.remote(max_retries=RETRIES)(remotely)
         return self
 
