@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from inarch.scenes import things
 from inarch.scenes.styles import style_of
 
 FOLDER = ROOT / "inarch/backbones/weights/mini-clip"
-SHARED = Path(os.environ.get("INARCH_SHARED", ROOT.parent / "shared")) / "data"
 
 
 @pytest.fixture(scope="module")
@@ -132,14 +130,14 @@ def test_rendered_pictures_are_plain_and_told_truly(scripts) -> None:
 
 
 @pytest.mark.real
-def test_the_lists_of_the_real_training(scripts, record) -> None:
+def test_the_lists_of_the_real_training(scripts, record, shared) -> None:
     """No novel emoji by name, and no picture of any validation or test part, nor of the novel emoji, in what was trained on."""
-    sources, vit = scripts["sources"], scripts["vit"]
-    sets = sources.load_named(SHARED, record["settings"]["seed"])
-    novel_images, _, novel_names = sources.novel_emoji(SHARED)
+    sources, vit, data = scripts["sources"], scripts["vit"], shared / "data"
+    sets = sources.load_named(data, record["settings"]["seed"])
+    novel_images, _, novel_names = sources.novel_emoji(data)
     held = set(vit.fingerprints(novel_images))
     for one in sets:
-        with np.load(SHARED / f"{one.name}.npz", allow_pickle=False) as file:
+        with np.load(data / f"{one.name}.npz", allow_pickle=False) as file:
             held |= {mark for key in ("x_val", "x_test") if key in file for mark in vit.fingerprints(file[key])}
             if one.name == "easy_vqa":
                 late = np.unique(file["image_id"][file["split"] != 0])
@@ -150,4 +148,4 @@ def test_the_lists_of_the_real_training(scripts, record) -> None:
     learned = {name for names in record["names"].values() for name in names}
     assert len(novel_names) == 450 and not set(record["names"]["emoji3"]) & set(novel_names)
     assert sorted(learned & set(novel_names)) == record["zero_shot"]["novel_emoji_known_otherwise"]  # of fruits and shapes
-    assert not learned & set(sources.novel_emoji(SHARED, learned)[2])  # what is measured as novel
+    assert not learned & set(sources.novel_emoji(data, learned)[2])  # what is measured as novel
