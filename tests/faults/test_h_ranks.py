@@ -20,10 +20,7 @@ from inarch.training.generations import Generations
 
 pytestmark = pytest.mark.faults
 CALM = {"epochs": 5, "batch_size": 3, "accumulate": 2}  # 22 images: 4 updates per epoch, the last of 4 images in two passes
-LR, UPDATES = 0.002, 20
-EQUAL = {  # relative, and the least that counts as a difference: 20 updates, each rounded by a gradient of at most 1, where these cancel
-    "fp64": ({"precision": "fp64"}, 1e-12, 0.0),
-    "fp32": ({"optimizer": "sgd", "lr": LR}, 1e-6, UPDATES * LR * torch.finfo(torch.float32).eps)}
+EQUAL = {"fp64": ({"precision": "fp64"}, 1e-12), "fp32": ({"optimizer": "sgd", "lr": 0.002}, 1e-6)}
 SAVED = {"checkpoint_every": 0.0}
 
 
@@ -41,7 +38,7 @@ def together(nursery, tmp_path_factory) -> tuple[Path, dict[str, tuple[Seen, See
     """What two processes saw, all in one launch: the runs to compare, a stop, resumes of one's and of the other's, a loss of NaN."""
     place = tmp_path_factory.mktemp("together")
     assert play(Play(fields(nursery, place / "of one"), event="stopped", at=3)).ended == "Interrupted"
-    plays = {name: Play(fields(nursery, place / name, **changes)) for name, (changes, *_) in EQUAL.items()} | {
+    plays = {name: Play(fields(nursery, place / name, **changes)) for name, (changes, _) in EQUAL.items()} | {
         "stopped": Play(fields(nursery, place / "of two"), event="stopped", at=3),
         "resumed of one": Play(fields(nursery, place / "of one"), resume=True),
         "diverges": Play(fields(nursery, place / "diverges", **SAVED), event="diverges", at=5)}
@@ -50,18 +47,27 @@ def together(nursery, tmp_path_factory) -> tuple[Path, dict[str, tuple[Seen, See
     return place, dict(zip(plays, zip(heard(place / "found", 0), heard(place / "found", 1), strict=True), strict=True))
 
 
+def mapped(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Bias beside weight: the bias's gradients cancel over classes that are equally frequent, so that rounding weighs more in it alone."""
+    rest = {name: value for name, value in weights.items() if not name.startswith("base/head.")}
+    return rest | {"head": torch.cat([weights["base/head.weight"], weights["base/head.bias"][:, None]], 1)}
+
+
 @pytest.mark.row("H1", "two gloo processes against one, the same global batch, 20 updates, fp64 and fp32")
 @pytest.mark.parametrize("name", EQUAL)
 def test_two_processes_equal_one_after_every_update(nursery, together, tmp_path, name, tried):
-    """Losses and weights agree with one process's to 1e-12 (fp64) and 1e-6 or their rounding (fp32, SGD); the two are bit-equal."""
+    """Losses and weights agree with one process's to 1e-12 (fp64) and 1e-6 (fp32, SGD; the head as one map); the two are bit-equal."""
     place, seen = together
-    changes, tolerance, rounding = EQUAL[name]
+    changes, tolerance = EQUAL[name]
     one = play(Play(fields(nursery, tmp_path / "one", **changes)))
     two, other = seen[name]
-    assert len(one.losses) == UPDATES and two.losses == other.losses and two.digests == other.digests
+    assert len(one.losses) == 20 and two.losses == other.losses and two.digests == other.digests
     assert np.abs(np.array(two.losses) / np.array(one.losses) - 1).max() <= tolerance
-    assert far(weights(place / name), weights(tmp_path / "one"), rounding) <= tolerance
-    tried(UPDATES)
+    mine, theirs = weights(place / name), weights(tmp_path / "one")
+    if name == "fp32":
+        mine, theirs = mapped(mine), mapped(theirs)
+    assert far(mine, theirs) <= tolerance
+    tried(20)
 
 
 @pytest.mark.row("H2", "22, 7 and 9 images over two processes, passes of 3 and a last one of 1, scored 8 at a time")
