@@ -13,7 +13,6 @@ import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from inarch.bench.results import FORMAT
 from inarch.bench.timing import summary
 from inarch.errors import ConfigError, InarchError
 from inarch.study import Wish
-from inarch.study.entry import Entry
+from inarch.study.entry import NOTHING, Entry
 from inarch.study.runner import Worked, worked
 from inarch.study.spent import beside
 from inarch.suites import SuiteTask, load_suite
@@ -35,7 +34,6 @@ BUDGET = 25_008  # numbers without the head: ARC of rank 50
 CLASSES, SIDE, DRAWN = 10, 128, 64  # DRAWN: pixels of an image as it is stored
 IMAGES = {"train": 800, "val": 200, "test": 1000}
 RATE = 0.01
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 GOALS = {"seconds": 3600.0, "beside": 0.05}  # of the comparison; of its runs, the share that is no training
 
 

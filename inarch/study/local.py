@@ -39,6 +39,11 @@ class Worker:
     epochs: int = 0
     gpu: str | None = None
 
+    @property
+    def advanced(self) -> bool:
+        """Has its job finished an epoch in this process?"""
+        return self.run is not None and self.run.logged() > self.epochs
+
 
 class LocalCrew:
     """``most`` workers; None: one until an epoch has shown how much memory it takes, then as many as seats and memory allow.
@@ -121,15 +126,12 @@ class LocalCrew:
 
     def _watch(self) -> None:
         """Nobody waits for the end of the first job to know what a job takes."""
-        first = self.busy[0] if self.measured and not self.held and self.busy else None
-        if first is None or first.run is None or first.run.logged() <= first.epochs:
-            return
-        if held := memory.held(first.process.pid):
-            self._learn(held)
+        if self.measured and not self.held and self.busy and self.busy[0].advanced:
+            self._learn(memory.held(self.busy[0].process.pid))
 
     def _learn(self, held: int) -> None:
         self.held = max(self.held, held)
-        if self.measured:
+        if self.measured and self.held:  # 0: a process that is gone
             self.limit = memory.workers(self.seats.count, len(self.workers), self.held, memory.available())
 
     def _buried(self, worker: Worker) -> str:

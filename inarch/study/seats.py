@@ -9,6 +9,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from inarch.evaluate import device_named
 
 
@@ -48,8 +50,6 @@ def seats(device: str, threads: int = 1) -> Seats:
 
 
 def _visible() -> tuple[str, ...]:
-    import torch
-
     named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     count = torch.cuda.device_count()
     return tuple(filter(None, map(str.strip, named.split(","))))[:count] if named else tuple(map(str, range(count)))

@@ -20,7 +20,7 @@ FAULTS = [
           "tests/test_study_crews.py -k left_out_by_name"),
     Fault("what a run took before counts against what it took now", "inarch/study/runner.py", " and outcome.job.key in whole:", ":",
           "tests/test_study_crews.py -k did_whole"),
-    Fault("an epoch of before shows what a job holds", "inarch/study/local.py", "<= first.epochs:", "< 1:",
+    Fault("an epoch of before shows what a job holds", "inarch/study/local.py", "> self.epochs", "> 0",
           "tests/test_study_crews.py -k first_job"),
     Fault("all workers have the first GPU", "inarch/study/local.py", "self.seats.free([worker.gpu for worker in self.workers])",
           "self.seats.free([])", "tests/test_study_crews.py -k take_turns"),
